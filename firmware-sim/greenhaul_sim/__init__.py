@@ -1,0 +1,1 @@
+"""Fleets of terminals, honest or hostile, and the proof of what arrived."""

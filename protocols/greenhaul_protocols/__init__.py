@@ -1,0 +1,1 @@
+"""What bytes mean: the catalogue, blocks and receipts, JT/T 808. No I/O, no clock."""
