@@ -42,6 +42,9 @@ class Flags(IntFlag):
     BACKLOG = 1  # the terminal marked it as kept while it had no network (0x0704 type 1)
 
 
+NO_FLAGS = Flags(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """Declares one field of a kind; stands in the field's annotation.
@@ -67,7 +70,7 @@ class Reading:
     device_time_ms: int
     received_time_ms: int
     time_quality: TimeQuality = TimeQuality.SOURCE
-    flags: Flags = Flags(0)
+    flags: Flags = NO_FLAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,9 @@ class FieldSpec:
         Raises EncodeError for what no integer can hold (NaN, infinity, beyond 64 bits).
         """
         try:
-            steps = value if self.per_unit == 1 and type(value) is int else round(value * self.per_unit)
+            steps = (
+                value if self.per_unit == 1 and type(value) is int else round(value * self.per_unit)
+            )
         except (ValueError, OverflowError, TypeError) as error:
             raise EncodeError(f"{self.name}: {value!r} is not a number that can be kept") from error
         if not _INT64_MIN <= steps <= _INT64_MAX:
@@ -189,6 +194,7 @@ def _field_spec(name: str, hint: Any) -> FieldSpec | None:
     return FieldSpec(
         name, signal.number, value_type, per_unit, signal.minimum, signal.maximum, signal.vss
     )
+
 
 # fmt: off
 # One line a signal: the table is meant to be read across.
