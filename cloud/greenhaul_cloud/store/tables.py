@@ -1,0 +1,410 @@
+"""The schema, declared once for SQLite and PostgreSQL.
+
+Readings lie in one table a kind, keyed by *source* (a small integer standing for its name), so
+claiming or moving a terminal touches no reading. Their columns come from the catalogue. Everything
+that decides who may see a reading or what it means for a vehicle (bindings, attributes, fence
+versions) has validity in time and stands beside them.
+"""
+
+from typing import Any
+
+from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
+from greenhaul_protocols.times import to_datetime, to_time_ms
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Instant(TypeDecorator[int]):
+    """Milliseconds since 1970 UTC in Python; timestamptz in PostgreSQL, INTEGER in SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type of the engine."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True, precision=3))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        """Milliseconds to what the driver takes."""
+        if value is None or dialect.name != "postgresql":
+            return value
+        return to_datetime(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """What the driver gives to milliseconds."""
+        if value is None or dialect.name != "postgresql":
+            return value  # type: ignore[no-any-return]  # SQLite gives the integer back
+        return to_time_ms(value)
+
+
+# SQLite numbers rows only in a column of exactly INTEGER.
+Serial = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def _value_column(spec: FieldSpec) -> Column[Any]:
+    types: dict[str, TypeEngine[Any]] = {
+        "number": Double() if spec.per_unit > 1 else BigInteger(),
+        "flag": Boolean(),
+        "text": Text(),
+        "json": Text(),
+        "blob": LargeBinary(),
+    }
+    return Column(spec.name, types[spec.value_type])
+
+
+def _reading_table(kind: KindSpec) -> Table:
+    return Table(
+        kind.name,
+        metadata,
+        Column("source_id", ForeignKey("source.id"), primary_key=True),
+        Column("device_time", Instant, primary_key=True),
+        Column("digest", BigInteger, primary_key=True),
+        Column("received_time", Instant, nullable=False),
+        Column("stored_time", Instant, nullable=False),
+        Column("time_quality", SmallInteger, nullable=False),
+        Column("flags", SmallInteger, nullable=False),
+        *(_value_column(spec) for spec in kind.fields),
+        # Fields of a newer catalogue than this one: {"field number": stored integer or hex bytes}.
+        Column("extra", Text),
+    )
+
+
+# -- who ---------------------------------------------------------------------------------------
+
+enterprise = Table(
+    "enterprise",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+vehicle = Table(
+    "vehicle",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("plate", Text),
+    Column("vin", Text),
+    Column("enterprise_id", ForeignKey("enterprise.id")),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "enterprise_id"),
+)
+
+# What fences' `applies_to` looks at; each row holds until the next of the same vehicle.
+vehicle_attributes = Table(
+    "vehicle_attributes",
+    metadata,
+    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
+    Column("valid_from", Instant, primary_key=True),
+    Column("energy", Text),
+    Column("class", Text),
+    Column("tags", Json, nullable=False),
+)
+
+source = Table(
+    "source",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("gateway_id", Text),  # the gateway that carried it last
+    Column("first_stored_time", Instant, nullable=False),
+    Column("last_received_time", Instant),
+)
+
+binding = Table(
+    "binding",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("source_id", ForeignKey("source.id"), nullable=False),
+    Column("vehicle_id", ForeignKey("vehicle.id"), nullable=False),
+    Column("valid_from", Instant, nullable=False),
+    Column("valid_to", Instant),
+    Column("priority", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "source_id", "valid_from"),
+    Index(None, "vehicle_id", "valid_from"),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("enterprise_id", ForeignKey("enterprise.id")),
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+    CheckConstraint("role in ('admin', 'regulator', 'manager')", name="role"),
+    CheckConstraint("role <> 'manager' or enterprise_id is not null", name="scope"),
+)
+
+# Bearer tokens and console sessions: only SHA-256 hashes of 256 random bits lie here.
+token = Table(
+    "token",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("user_id", ForeignKey("user.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("csrf_hash", LargeBinary, nullable=False),
+    Column("user_id", ForeignKey("user.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index(None, "expires_at"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Json),
+)
+
+# -- what arrived --------------------------------------------------------------------------------
+
+store_identity = Table(
+    "store_identity",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("store_id", BigInteger, nullable=False),  # random, made with the store
+    Column("created_at", Instant, nullable=False),
+)
+
+gateway = Table(
+    "gateway",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sources", Json, nullable=False),  # granted names; a final * matches any rest
+    Column("suggested_vehicle_id", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("last_block_time", Instant),
+    Column("is_online", Boolean),
+)
+
+# Locked by whoever stores for this gateway and epoch; revision grows with each receipt.
+gateway_epoch = Table(
+    "gateway_epoch",
+    metadata,
+    Column("gateway_id", ForeignKey("gateway.id"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("first_block_time", Instant, nullable=False),
+    Column("last_block_time", Instant, nullable=False),
+)
+
+lane = Table(
+    "lane",
+    metadata,
+    Column("gateway_id", Text, primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("lane", SmallInteger, primary_key=True),
+    Column("settled", Text, nullable=False),  # [[first, last], …] as JSON, sorted, disjoint
+    Column("stored", BigInteger, nullable=False),
+    Column("duplicate", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("gateway_id", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("source", Text),  # None: the whole block
+    Column("reason", Text, nullable=False),
+    # Identity of the raw bytes, so a block sent again is kept once.
+    Column("digest", BigInteger, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("stored_time", Instant, nullable=False),
+    Column("released_at", Instant),
+    UniqueConstraint("gateway_id", "epoch", "lane", "first", "last", "digest"),
+)
+
+readings: dict[int, Table] = {number: _reading_table(kind) for number, kind in KINDS.items()}
+position = readings[1]
+battery = readings[2]
+
+# The newest located position of every source whose time can be believed.
+latest = Table(
+    "latest",
+    metadata,
+    Column("source_id", ForeignKey("source.id"), primary_key=True),
+    Column("device_time", Instant, nullable=False),
+    Column("digest", BigInteger, nullable=False),
+    Column("received_time", Instant, nullable=False),
+    Column("stored_time", Instant, nullable=False),
+    Column("time_quality", SmallInteger, nullable=False),
+    *(_value_column(spec) for spec in KINDS[1].fields if not spec.is_bytes),
+)
+
+# -- what it means -------------------------------------------------------------------------------
+
+fence = Table(
+    "fence",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+)
+
+fence_version = Table(
+    "fence_version",
+    metadata,
+    Column("fence_id", ForeignKey("fence.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("valid_from", Instant, nullable=False),
+    Column("valid_to", Instant),
+    Column("feature", Json, nullable=False),  # as it was put, with defaults filled in
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+# Something with validity in time changed for a source or a vehicle between these instants.
+# Removed only by a fold that saw this revision.
+dirty = Table(
+    "dirty",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("source_id", ForeignKey("source.id"), unique=True),
+    Column("vehicle_id", ForeignKey("vehicle.id"), unique=True),
+    Column("from_time", Instant, nullable=False),
+    Column("to_time", Instant, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    CheckConstraint("(source_id is null) <> (vehicle_id is null)", name="subject"),
+)
+
+# A vehicle whose fold raised: set aside, tried again on new data, restart and upgrade.
+fold_failure = Table(
+    "fold_failure",
+    metadata,
+    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
+    Column("failed_at", Instant, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+visit = Table(
+    "visit",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("vehicle_id", ForeignKey("vehicle.id"), nullable=False),
+    Column("fence_id", ForeignKey("fence.id"), nullable=False),
+    Column("fence_version", Integer, nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    Column("entered_by", Text, nullable=False),
+    Column("entered_certainty", Text, nullable=False),
+    Column("entered_confirmed_at", Instant, nullable=False),
+    Column("left_at", Instant),
+    Column("left_by", Text, nullable=False),
+    Column("left_certainty", Text),
+    Column("left_confirmed_at", Instant),
+    Column("certainty", Text, nullable=False),
+    Column("state", Text, nullable=False),  # standing, withdrawn
+    Column("amended", Boolean, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Index(None, "vehicle_id", "entered_at"),
+    Index(None, "fence_id", "entered_at"),
+)
+
+violation = Table(
+    "violation",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("visit_id", ForeignKey("visit.id")),
+    Column("vehicle_id", ForeignKey("vehicle.id"), nullable=False),
+    Column("fence_id", ForeignKey("fence.id"), nullable=False),
+    Column("fence_version", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("rule_index", SmallInteger, nullable=False),  # place of the rule in the fence's list
+    Column("severity", Text, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("window_began_at", Instant),
+    Column("window_ended_at", Instant),
+    Column("certainty", Text, nullable=False),
+    Column("detail", Json, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("state", Text, nullable=False),  # open, handled, withdrawn
+    Column("handling", Json),
+    Column("amended", Boolean, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Index(None, "vehicle_id", "began_at"),
+    Index(None, "fence_id", "began_at"),
+    Index(None, "began_at"),
+)
+
+# What a visit or violation was before, what it is, and why it changed.
+amendment = Table(
+    "amendment",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("visit_id", ForeignKey("visit.id")),
+    Column("violation_id", ForeignKey("violation.id")),
+    Column("at", Instant, nullable=False),
+    Column("was", Json),
+    Column("became", Json),
+    Column("why", Text, nullable=False),
+    Index(None, "violation_id"),
+    Index(None, "visit_id"),
+)
+
+# What changed, in the order of its commits, for streams that must not skip: SSE, webhooks.
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("topic", Text, nullable=False),  # violations, visits, gateways
+    Column("vehicle_id", Text),
+    Column("body", Json, nullable=False),
+    Index(None, "at"),
+)
