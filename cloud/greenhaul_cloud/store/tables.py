@@ -8,8 +8,6 @@ versions) has validity in time and stands beside them.
 
 from typing import Any
 
-from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
-from greenhaul_protocols.times import to_datetime, to_time_ms
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -31,6 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
+
+from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
+from greenhaul_protocols.times import to_datetime, to_time_ms
 
 metadata = MetaData(
     naming_convention={
