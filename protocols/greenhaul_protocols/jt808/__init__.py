@@ -1,0 +1,116 @@
+"""JT/T 808: framing, declared messages, conversation, and the border to readings.
+
+A platform::
+
+    conversation = Conversation()
+    for event in conversation.receive(data):
+        match event:
+            case Received(message=LocationReport() as report):
+                ...  # readings_of(report, source=source_name(event.header.phone), ...)
+                reply = conversation.answer(event)             # 0x8001, result 0
+            case Received(message=Registration()):
+                serial = event.header.serial
+                reply = conversation.send(RegistrationAnswer(serial, 0, "code"))
+            case UnknownMessage():
+                reply = conversation.answer(event, UNSUPPORTED)
+            case PartReceived():
+                reply = conversation.answer(event)             # each packet; Received follows
+            case BadBytes(reason=reason, raw=raw):
+                ...  # quarantine
+
+A terminal is the same class with its own number and edition::
+
+    conversation = Conversation(phone="13912345678", revision=2013)
+    data = conversation.send(Heartbeat())       # its serial was conversation.next_serial
+
+`event.header` has message_id, phone (digits as in the header), serial, is_2019, part.
+"""
+
+from greenhaul_protocols.jt808.conversation import (
+    BAD_MESSAGE,
+    FAILED,
+    OK,
+    UNSUPPORTED,
+    Conversation,
+    is_downlink,
+    wants_answer,
+)
+from greenhaul_protocols.jt808.declaration import MESSAGES, REVISIONS
+from greenhaul_protocols.jt808.events import (
+    BadBytes,
+    Event,
+    PartReceived,
+    Received,
+    UnknownMessage,
+)
+from greenhaul_protocols.jt808.header import Header, PartNumber, unwrap, wrap
+from greenhaul_protocols.jt808.layouts import Item, Undecodable
+from greenhaul_protocols.jt808.messages import (
+    Authentication,
+    Heartbeat,
+    Logout,
+    ParameterAnswer,
+    ParameterQuery,
+    ParameterSetting,
+    PlatformAnswer,
+    PlatformResendRequest,
+    Registration,
+    RegistrationAnswer,
+    ServerTime,
+    ServerTimeQuery,
+    TerminalAnswer,
+    TerminalResendRequest,
+    TextMessage,
+)
+from greenhaul_protocols.jt808.messages_location import (
+    AlarmConfirmation,
+    BatchReport,
+    LocationAnswer,
+    LocationQuery,
+    LocationReport,
+    TrackingRequest,
+)
+
+__all__ = [
+    "BAD_MESSAGE",
+    "FAILED",
+    "MESSAGES",
+    "OK",
+    "REVISIONS",
+    "UNSUPPORTED",
+    "AlarmConfirmation",
+    "Authentication",
+    "BadBytes",
+    "BatchReport",
+    "Conversation",
+    "Event",
+    "Header",
+    "Heartbeat",
+    "Item",
+    "LocationAnswer",
+    "LocationQuery",
+    "LocationReport",
+    "Logout",
+    "ParameterAnswer",
+    "ParameterQuery",
+    "ParameterSetting",
+    "PartNumber",
+    "PartReceived",
+    "PlatformAnswer",
+    "PlatformResendRequest",
+    "Received",
+    "Registration",
+    "RegistrationAnswer",
+    "ServerTime",
+    "ServerTimeQuery",
+    "TerminalAnswer",
+    "TerminalResendRequest",
+    "TextMessage",
+    "TrackingRequest",
+    "Undecodable",
+    "UnknownMessage",
+    "is_downlink",
+    "unwrap",
+    "wants_answer",
+    "wrap",
+]

@@ -1,0 +1,254 @@
+"""Messages as declarations: one frozen dataclass each, its annotated fields are the table.
+
+    @message(0x8100, clause="8.6")
+    @dataclass(frozen=True, slots=True)
+    class RegisterAnswer:
+        serial: Word
+        result: Byte
+        auth_code: Annotated[str | None, Text(), equals("result", 0)] = None
+
+`encode` and `decode` read the same annotations. Each (class, revision) is compiled once into a
+plan: runs of constant size become one `struct`, the rest are read field by field.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from greenhaul_protocols.errors import DecodeError, EncodeError
+from greenhaul_protocols.jt808.layouts import CountOf, Fixed, Layout, When
+
+REVISIONS = (2011, 2013, 2019)
+
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSpec:
+    """What a message's decorator says."""
+
+    message_id: int
+    message_class: type[Any]
+    clause: str
+    revisions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One field of a declared class in one revision."""
+
+    name: str
+    layout: Layout | None  # None: this revision has no such field
+    when: When | None
+    notes: tuple[Any, ...]  # Meanings, BitNames
+    default: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a field was found: for explanations."""
+
+    place: Place
+    start: int
+    end: int
+    value: Any
+
+
+MESSAGES: dict[int, MessageSpec] = {}
+MESSAGE_IDS: dict[type[Any], int] = {}
+
+
+def message(message_id: int, *, clause: str, since: int = 2011) -> Callable[[C], C]:
+    """Enter a dataclass as the body of a message.
+
+    clause: of JT/T 808-2013, or of the edition named in brackets. since: first revision with it.
+    """
+
+    def enter(message_class: C) -> C:
+        assert message_id not in MESSAGES, f"0x{message_id:04X} stands twice"
+        revisions = tuple(year for year in REVISIONS if year >= since)
+        MESSAGES[message_id] = MessageSpec(message_id, message_class, clause, revisions)
+        MESSAGE_IDS[message_class] = message_id
+        return message_class
+
+    return enter
+
+
+@cache
+def places_of(cls: Any, revision: int) -> tuple[Place, ...]:
+    """The fields of a declared class as one revision has them."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = []
+    for field in fields(cls):
+        metadata = get_args(hints[field.name])[1:]
+        # The last layout wins: `Annotated[Word, …]` may narrow what Word says.
+        layout = [note for note in metadata if isinstance(note, Layout)][-1].at(revision)
+        when = next((note for note in metadata if isinstance(note, When)), None)
+        notes = tuple(note for note in metadata if not isinstance(note, Layout | When))
+        default = None if field.default is MISSING else field.default
+        found.append(Place(field.name, layout, when, notes, default))
+    return tuple(found)
+
+
+def decode(cls: Any, body: bytes, revision: int) -> tuple[Any, bytes]:
+    """The message in a body, and the bytes of the body behind it.
+
+    Raises DecodeError that names the field.
+    """
+    value, at = reader_of(cls, revision)(body, 0)
+    return value, body[at:]
+
+
+def encode(value: Any, revision: int) -> bytes:
+    """The body for a message. Raises EncodeError for what the revision cannot carry."""
+    out = bytearray()
+    cls: Any = type(value)
+    for place in places_of(cls, revision):
+        field_value = getattr(value, place.name)
+        if not _is_present(place, lambda name: getattr(value, name)):
+            if field_value != place.default:
+                raise EncodeError(f"{place.name}: {field_value!r} has no place in {revision}")
+            continue
+        assert place.layout is not None
+        if field_value is None:
+            raise EncodeError(f"{place.name}: is missing")
+        try:
+            _insist_on_count(place, value)
+            out += place.layout.write(field_value)
+        except EncodeError as error:
+            raise EncodeError(f"{place.name}: {error}") from error
+    return bytes(out)
+
+
+def _insist_on_count(place: Place, value: Any) -> None:
+    for note in place.notes:
+        if isinstance(note, CountOf):
+            actual = len(getattr(value, note.field))
+            if getattr(value, place.name) != actual:
+                raise EncodeError(f"says another number than the {actual} {note.field}")
+
+
+def spans_of(cls: Any, body: bytes, revision: int) -> Iterator[Span]:
+    """Field by field where a body has what; slower than `decode` and equal to it."""
+    values: dict[str, Any] = {}
+    at = 0
+    for place in places_of(cls, revision):
+        if not _is_present(place, values.__getitem__):
+            values[place.name] = place.default
+            continue
+        assert place.layout is not None
+        try:
+            value, behind = place.layout.read(body, at)
+        except DecodeError as error:
+            raise DecodeError(f"{place.name}: {error}") from None
+        values[place.name] = value
+        yield Span(place, at, behind, value)
+        at = behind
+
+
+def _is_present(place: Place, value_of: Callable[[str], Any]) -> bool:
+    return place.layout is not None and (
+        place.when is None or place.when.holds(value_of(place.when.field))
+    )
+
+
+Reader = Callable[[bytes, int], tuple[Any, int]]
+
+
+@cache
+def reader_of(cls: Any, revision: int) -> Reader:
+    """The compiled reader of a declared class: body and offset to value and offset behind it."""
+    places = places_of(cls, revision)
+    head = []
+    for place in places:
+        if not isinstance(place.layout, Fixed) or place.when:
+            break
+        head.append(place)
+    run = struct.Struct(">" + "".join(_code(place) for place in head))
+    converters = [
+        (index, place.layout.from_wire)
+        for index, place in enumerate(head)
+        if isinstance(place.layout, Fixed) and place.layout.converts
+    ]
+    tail = [_tail_step(places, index) for index in range(len(head), len(places))]
+
+    def read(body: bytes, at: int) -> tuple[Any, int]:
+        try:
+            values = list(run.unpack_from(body, at))
+        except struct.error:
+            raise DecodeError(_what_is_short(head, len(body) - at)) from None
+        for index, convert in converters:
+            values[index] = convert(values[index])
+        at += run.size
+        for name, read_field, when_index, holds, default in tail:
+            if holds is not None and not holds(values[when_index]):
+                values.append(default)
+                continue
+            try:
+                value, at = read_field(body, at)
+            except DecodeError as error:
+                raise DecodeError(f"{name}: {error}") from None
+            values.append(value)
+        return cls(*values), at
+
+    return read
+
+
+def _code(place: Place) -> str:
+    assert isinstance(place.layout, Fixed)
+    return place.layout.code
+
+
+_TailStep = tuple[str, Reader, int, Callable[[Any], bool] | None, Any]
+
+
+def _tail_step(places: tuple[Place, ...], index: int) -> _TailStep:
+    place = places[index]
+    if place.layout is None:
+        return place.name, _unreadable, 0, _never, place.default
+    if place.when is None:
+        return place.name, place.layout.read, 0, None, place.default
+    names = [earlier.name for earlier in places[:index]]
+    when_index = names.index(place.when.field)
+    return place.name, place.layout.read, when_index, place.when.holds, place.default
+
+
+def _never(_value: Any) -> bool:
+    return False
+
+
+def _unreadable(_body: bytes, _at: int) -> tuple[Any, int]:
+    raise AssertionError("a field the revision lacks is never read")
+
+
+def _what_is_short(head: list[Place], size: int) -> str:
+    at = 0
+    for place in head:
+        assert isinstance(place.layout, Fixed)
+        if at + place.layout.size > size:
+            return f"{place.name}: wants {place.layout.size} bytes at {at}, has {size - at}"
+        at += place.layout.size
+    raise AssertionError("the run was not short")
+
+
+@dataclass(frozen=True, eq=False)
+class Record(Layout):
+    """A declared class as a field, or as an item of a list."""
+
+    cls: Any
+    revision: int | None = None  # set by `at`
+
+    def at(self, revision: int) -> "Layout | None":
+        return Record(self.cls, revision)
+
+    def read(self, body: bytes, at: int) -> tuple[Any, int]:
+        assert self.revision is not None, "a layout is read as some revision has it"
+        return reader_of(self.cls, self.revision)(body, at)
+
+    def write(self, value: Any) -> bytes:
+        assert self.revision is not None, "a layout is written as some revision has it"
+        if type(value) is not self.cls:
+            raise EncodeError(f"{value!r} is not a {self.cls.__name__}")
+        return encode(value, self.revision)

@@ -1,0 +1,50 @@
+"""What a conversation makes of the bytes it receives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from greenhaul_protocols.jt808.header import Header
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that could be decoded, whole; a split one once all its packets are there."""
+
+    header: Header  # of the last packet that came, where the message was split
+    message: Any  # a declared class of MESSAGES
+    body: bytes
+    raw: bytes  # its frame; of a split message all frames, in order
+    revision: int  # in which the body was read
+    rest: bytes = b""  # bytes of the body behind what the message declares
+    is_joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownMessage:
+    """A message id that is not declared; the standard's answer is 3, unsupported."""
+
+    header: Header
+    body: bytes
+    raw: bytes
+    is_joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartReceived:
+    """One packet of a split message. The message follows as Received when the last one is there."""
+
+    header: Header  # header.part says which
+    body: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BadBytes:
+    """Bytes that are no frame, or a frame that is no message: kept whole, with the reason."""
+
+    reason: str
+    raw: bytes
+    header: Header | None = None  # None: not even a frame
+
+
+Event = Received | UnknownMessage | PartReceived | BadBytes

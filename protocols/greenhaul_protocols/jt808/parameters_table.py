@@ -1,0 +1,141 @@
+"""Terminal parameters of 0x8103 and 0x0104: id to name, layout, unit.
+
+The length byte decides how long a value is, never this table: a value of another length than the
+table's keeps its bytes and has no meaning.
+"""
+
+from greenhaul_protocols.jt808.layouts import (
+    Byte_,
+    ByVersion,
+    Dword_,
+    FixedBytes,
+    Layout,
+    Scaled,
+    Text,
+    Word_,
+)
+from greenhaul_protocols.jt808.tables import Entry, Table, entries
+
+_TEXT = Text()
+
+
+def _names(layout: Layout, by_id: dict[int, str]) -> list[Entry]:
+    return [Entry(parameter_id, name, layout) for parameter_id, name in by_id.items()]
+
+
+PARAMETERS: Table = entries(
+    _names(
+        Dword_,
+        {
+            0x0001: "heartbeat_interval_s",
+            0x0002: "tcp_answer_timeout_s",
+            0x0003: "tcp_retransmissions",
+            0x0004: "udp_answer_timeout_s",
+            0x0005: "udp_retransmissions",
+            0x0006: "sms_answer_timeout_s",
+            0x0007: "sms_retransmissions",
+            0x0018: "tcp_port",
+            0x0019: "udp_port",
+            0x001B: "ic_card_server_tcp_port",
+            0x001C: "ic_card_server_udp_port",
+            0x0020: "report_strategy",
+            0x0021: "report_scheme",
+            0x0022: "no_driver_interval_s",
+            0x0027: "sleep_interval_s",
+            0x0028: "emergency_interval_s",
+            0x0029: "default_interval_s",
+            0x002C: "default_distance_m",
+            0x002D: "no_driver_distance_m",
+            0x002E: "sleep_distance_m",
+            0x002F: "emergency_distance_m",
+            0x0030: "corner_angle_deg",
+            0x0045: "call_answering",
+            0x0046: "call_duration_max_s",
+            0x0047: "call_duration_month_max_s",
+            0x0050: "alarm_mask",
+            0x0051: "alarm_sms_mask",
+            0x0052: "alarm_photo_mask",
+            0x0053: "alarm_photo_store_mask",
+            0x0054: "alarm_critical_mask",
+            0x0055: "speed_max_kmh",
+            0x0056: "overspeed_duration_s",
+            0x0057: "continuous_driving_max_s",
+            0x0058: "daily_driving_max_s",
+            0x0059: "rest_min_s",
+            0x005A: "parking_max_s",
+            0x0064: "timed_photo",
+            0x0065: "distance_photo",
+            0x0070: "picture_quality",
+            0x0071: "picture_brightness",
+            0x0072: "picture_contrast",
+            0x0073: "picture_saturation",
+            0x0074: "picture_chroma",
+            0x0093: "gnss_sampling_s",
+            0x0095: "gnss_upload_setting",
+            0x0100: "can_1_sampling_ms",
+            0x0102: "can_2_sampling_ms",
+        },
+    ),
+    _names(Scaled("I", per_unit=10), {0x0080: "odometer_km"}),
+    _names(
+        Word_,
+        {
+            0x0031: "fence_radius_m",
+            0x005C: "fatigue_warning_s",
+            0x005D: "collision_alarm",
+            0x005E: "rollover_angle_deg",
+            0x0101: "can_1_upload_s",
+            0x0103: "can_2_upload_s",
+        },
+    ),
+    _names(Scaled("H", per_unit=10), {0x005B: "overspeed_warning_kmh"}),
+    _names(ByVersion({2011: Dword_, 2013: Word_}), {0x0081: "province_id", 0x0082: "city_id"}),
+    _names(ByVersion({2011: Dword_, 2013: Byte_}), {0x0084: "plate_colour"}),
+    _names(
+        Byte_,
+        {
+            0x0090: "gnss_systems",
+            0x0091: "gnss_baud_code",
+            0x0092: "gnss_output_code",
+            0x0094: "gnss_upload_mode",
+        },
+    ),
+    _names(FixedBytes(4), {0x0032: "illegal_driving_window"}),
+    _names(
+        FixedBytes(8),
+        {can: f"can_id_sampling_{can - 0x0110}" for can in range(0x0110, 0x0200)},
+    ),
+    _names(
+        _TEXT,
+        {
+            0x0010: "main_apn",
+            0x0011: "main_user",
+            0x0012: "main_password",
+            0x0013: "main_server",
+            0x0014: "backup_apn",
+            0x0015: "backup_user",
+            0x0016: "backup_password",
+            0x0017: "backup_server",
+            0x001A: "ic_card_server",
+            0x001D: "ic_card_backup_server",
+            0x0040: "platform_phone",
+            0x0041: "reset_phone",
+            0x0042: "factory_reset_phone",
+            0x0043: "platform_sms_phone",
+            0x0044: "sms_alarm_phone",
+            0x0048: "listen_in_phone",
+            0x0049: "privileged_sms_phone",
+            0x0083: "plate",
+        },
+    ),
+    # DWORD and reserved in 2013, texts since 2019.
+    _names(
+        ByVersion({2019: _TEXT}),
+        {
+            0x0023: "slave_apn",
+            0x0024: "slave_user",
+            0x0025: "slave_password",
+            0x0026: "slave_server",
+        },
+    ),
+)
