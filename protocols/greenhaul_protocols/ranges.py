@@ -87,6 +87,8 @@ class RangeSet:
 
     def overlap(self, first: int, last: int) -> list[Pair]:
         """The parts of first…last that are in the set."""
+        if last < first:
+            return []
         i = bisect_left(self._lasts, first)
         j = bisect_right(self._firsts, last)
         return [
