@@ -23,6 +23,7 @@ A terminal is the same class with its own number and edition::
     conversation = Conversation(phone="13912345678", revision=2013)
     data = conversation.send(Heartbeat())       # its serial was conversation.next_serial
 
+The border (`jt808.border`) has `readings_of`, `location_report_of`, `source_name`, `resend_key`.
 `event.header` has message_id, phone (digits as in the header), serial, is_2019, part.
 """
 
