@@ -1,0 +1,100 @@
+"""Gateways, the ledgers of their lanes, and what lies in quarantine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from greenhaul_cloud.store import tables
+from greenhaul_cloud.store.pages import Page, PageSpec, read_page
+from greenhaul_cloud.store.scope import Scope
+
+_gateway = tables.gateway.c
+_epoch = tables.gateway_epoch.c
+_lane = tables.lane.c
+_quarantine = tables.quarantine.c
+
+
+def list_gateways(connection: Connection, scope: Scope, page: PageSpec) -> Page:
+    """Gateways by id: infrastructure, so only for callers who see everything."""
+    return read_page(connection, scope.narrow_whole(select(tables.gateway)), [_gateway.id], page)
+
+
+def find_gateway(connection: Connection, scope: Scope, gateway_id: str) -> RowMapping | None:
+    """A gateway, if the caller may see it."""
+    query = scope.narrow_whole(select(tables.gateway)).where(_gateway.id == gateway_id)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def put_gateway(
+    connection: Connection, gateway_id: str, sources: Sequence[str], now_ms: int
+) -> bool:
+    """Lets a gateway carry these sources (a final * matches any rest); whether it is new."""
+    changed = connection.execute(
+        update(tables.gateway).where(_gateway.id == gateway_id).values(sources=list(sources))
+    )
+    if changed.rowcount:
+        return False
+    connection.execute(
+        insert(tables.gateway).values(id=gateway_id, sources=list(sources), created_at=now_ms)
+    )
+    return True
+
+
+def ledgers(
+    connection: Connection, gateway_ids: Sequence[str]
+) -> dict[str, dict[int, tuple[RowMapping, list[RowMapping]]]]:
+    """By gateway and epoch: the epoch's row and the rows of its lanes, in order."""
+    found: dict[str, dict[int, tuple[RowMapping, list[RowMapping]]]] = {}
+    epochs = (
+        select(tables.gateway_epoch)
+        .where(_epoch.gateway_id.in_(gateway_ids))
+        .order_by(_epoch.first_block_time, _epoch.epoch)
+    )
+    for row in connection.execute(epochs).mappings():
+        found.setdefault(row["gateway_id"], {})[row["epoch"]] = (row, [])
+    lanes = select(tables.lane).where(_lane.gateway_id.in_(gateway_ids)).order_by(_lane.lane)
+    for row in connection.execute(lanes).mappings():
+        entry = found.get(row["gateway_id"], {}).get(row["epoch"])
+        if entry is not None:
+            entry[1].append(row)
+    return found
+
+
+def list_quarantine(
+    connection: Connection, scope: Scope, page: PageSpec, *, gateway_id: str | None = None
+) -> Page:
+    """What could not be stored, newest first, without its bytes."""
+    columns = [column for column in _quarantine if column.name != "raw"]
+    query = scope.narrow_whole(select(*columns))
+    if gateway_id is not None:
+        query = query.where(_quarantine.gateway_id == gateway_id)
+    return read_page(connection, query, [_quarantine.id], page, is_descending=True)
+
+
+def find_quarantined(connection: Connection, scope: Scope, quarantine_id: int) -> RowMapping | None:
+    """One entry of the quarantine, with its bytes."""
+    query = scope.narrow_whole(select(tables.quarantine)).where(_quarantine.id == quarantine_id)
+    return connection.execute(query).mappings().one_or_none()
+
+
+def activity(connection: Connection) -> dict[str, dict[str, Any]]:
+    """By gateway: the figures a stream shows when they change."""
+    found: dict[str, dict[str, Any]] = {
+        row["id"]: {
+            "id": row["id"],
+            "is_online": row["is_online"],
+            "last_block_at": row["last_block_time"],
+            "stored": 0,
+            "duplicate": 0,
+            "quarantined": 0,
+            "dropped": 0,
+        }
+        for row in connection.execute(select(tables.gateway)).mappings()
+    }
+    for row in connection.execute(select(tables.lane)).mappings():
+        figures = found.get(row["gateway_id"])
+        if figures is not None:
+            for counter in ("stored", "duplicate", "quarantined", "dropped"):
+                figures[counter] += row[counter]
+    return found
