@@ -1,0 +1,122 @@
+/** What the console knows, as features that the layers can draw. Pure. */
+import type { Feature, FeatureCollection, GeoJSON, Geometry, Point, Polygon, Position as Coordinate } from "geojson";
+import type { Fence, FenceRule, Position } from "../api/types";
+import { isMoving, shownState } from "../state/fleet";
+import { linesOf } from "./geometry";
+
+const METRES_PER_PIXEL_ZOOM0 = 40_075_016.686 / 512;
+const METRES_PER_DEGREE = 111_195;
+const CIRCLE_CORNERS = 72;
+
+export interface TruckProperties {
+  key: string;
+  icon: string;
+  rotation_deg: number;
+  label: string;
+  rank: number;
+}
+
+const RANKS = { offline: 0, unclaimed: 1, stopped: 2, moving: 3, violating: 4 } as const;
+
+export function truckFeature(key: string, position: Position): Feature<Point, TruckProperties> {
+  const state = shownState(position);
+  const pointsAhead = state === "moving" || (state === "violating" && isMoving(position));
+  return {
+    type: "Feature",
+    geometry: { type: "Point", coordinates: [position.longitude_deg, position.latitude_deg] },
+    properties: {
+      key,
+      icon: state === "violating" && !pointsAhead ? "violating-still" : state,
+      rotation_deg: pointsAhead ? (position.heading_deg ?? 0) : 0,
+      label: position.plate ?? position.vehicle_id ?? position.source,
+      rank: RANKS[state],
+    },
+  };
+}
+
+/** The ring of a circle, close enough to see: corners on the true radius. */
+export function circleRing(centre: Coordinate, radius_m: number): Coordinate[] {
+  const [longitude = 0, latitude = 0] = centre;
+  const perDegree = METRES_PER_DEGREE * Math.cos((latitude * Math.PI) / 180);
+  return Array.from({ length: CIRCLE_CORNERS + 1 }, (_, corner) => {
+    const angle = (2 * Math.PI * corner) / CIRCLE_CORNERS;
+    return [
+      longitude + (radius_m * Math.cos(angle)) / perDegree,
+      latitude + (radius_m * Math.sin(angle)) / METRES_PER_DEGREE,
+    ];
+  });
+}
+
+/** A fence as the map draws it: circles become rings, corridors say how wide they are. */
+export function fenceFeature(fence: Fence, label: string, isSelected: boolean): Feature {
+  const { id, severity, radius_m, half_width_m } = fence.properties;
+  const properties: Record<string, unknown> = {
+    id,
+    severity: severity ?? "warning",
+    label,
+    selected: isSelected,
+  };
+  let geometry: Geometry = fence.geometry;
+  if (geometry.type === "Point" && radius_m !== undefined) {
+    geometry = { type: "Polygon", coordinates: [circleRing(geometry.coordinates, radius_m)] };
+  }
+  if (geometry.type === "LineString" && half_width_m !== undefined) {
+    const latitude = geometry.coordinates[0]?.[1] ?? 0;
+    properties["width_zoom0_px"] =
+      (2 * half_width_m) / (METRES_PER_PIXEL_ZOOM0 * Math.cos((latitude * Math.PI) / 180));
+  }
+  return { type: "Feature", geometry, properties };
+}
+
+/** `限速 40 km/h`, `禁止驶入`: a rule in a few words; `word` translates its name. */
+export function ruleText(rule: FenceRule, word: (name: string) => string): string {
+  const limit = typeof rule.limit_kmh === "number" ? ` ${rule.limit_kmh} km/h` : "";
+  const hours = typeof rule.hours === "string" ? ` (${rule.hours})` : "";
+  return `${word(rule.rule)}${limit}${hours}`;
+}
+
+/** A track with its two ends marked. */
+export function trackFeatures(track: GeoJSON | null): FeatureCollection {
+  const lines = linesOf(track).filter((line) => line.length > 0);
+  const end = (coordinates: Coordinate | undefined, name: string): Feature[] =>
+    coordinates === undefined
+      ? []
+      : [{ type: "Feature", geometry: { type: "Point", coordinates }, properties: { end: name } }];
+  return {
+    type: "FeatureCollection",
+    features: [
+      ...lines.map(
+        (coordinates): Feature => ({
+          type: "Feature",
+          geometry: { type: "LineString", coordinates },
+          properties: {},
+        }),
+      ),
+      ...end(lines.at(0)?.at(0), "start"),
+      ...end(lines.at(-1)?.at(-1), "finish"),
+    ],
+  };
+}
+
+/** The open ring under construction: its area so far, its edges, its corners. */
+export function draftFeatures(corners: Coordinate[], pointer: Coordinate | null): FeatureCollection {
+  const ring = pointer === null ? corners : [...corners, pointer];
+  const closed = [...ring, ...ring.slice(0, 1)];
+  const features: Feature[] = corners.map((coordinates) => ({
+    type: "Feature",
+    geometry: { type: "Point", coordinates },
+    properties: {},
+  }));
+  if (ring.length >= 2) {
+    features.push({
+      type: "Feature",
+      geometry: { type: "LineString", coordinates: closed },
+      properties: {},
+    });
+  }
+  if (ring.length >= 3) {
+    const geometry: Polygon = { type: "Polygon", coordinates: [closed] };
+    features.push({ type: "Feature", geometry, properties: {} });
+  }
+  return { type: "FeatureCollection", features };
+}

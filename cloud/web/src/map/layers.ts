@@ -1,0 +1,381 @@
+/** What the map draws, from the ground up. One GeoJSON source a subject; data comes later. */
+import type {
+  ExpressionSpecification,
+  GeoJSONSourceSpecification,
+  LayerSpecification,
+  StyleSpecification,
+} from "maplibre-gl";
+import type { ConsoleSettings } from "../api/types";
+import type { Palette } from "./palette";
+
+/** Read by the browser itself: without a glyph host MapLibre draws text with local fonts. */
+const FONT = ["PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"];
+
+export type SourceName =
+  "grid" | "streets" | "fences" | "evidence" | "track" | "draft" | "trucks";
+
+const EMPTY: GeoJSONSourceSpecification = {
+  type: "geojson",
+  data: { type: "FeatureCollection", features: [] },
+};
+
+/** By zoom: [zoom, width in px, zoom, width in px, …]. */
+const byZoom = (...stops: number[]): ExpressionSpecification =>
+  ["interpolate", ["exponential", 1.6], ["zoom"], ...stops] as unknown as ExpressionSpecification;
+
+function ground(palette: Palette, settings: ConsoleSettings): LayerSpecification[] {
+  const background: LayerSpecification = {
+    id: "land",
+    type: "background",
+    paint: { "background-color": palette.land },
+  };
+  if (settings.tile_url !== null) {
+    return [background, { id: "tiles", type: "raster", source: "tiles" }];
+  }
+  return [
+    background,
+    {
+      id: "grid-lines",
+      type: "line",
+      source: "grid",
+      filter: ["==", ["geometry-type"], "LineString"],
+      paint: { "line-color": palette.grid, "line-width": 1 },
+    },
+  ];
+}
+
+/** Streets of the data's own classes: what is called primary, trunk or motorway is drawn broader. */
+function streets(palette: Palette): LayerSpecification[] {
+  const isMain: ExpressionSpecification = [
+    "match",
+    ["coalesce", ["get", "class"], ["get", "highway"], ""],
+    ["motorway", "trunk", "primary", "arterial", "main", "ring"],
+    1.7,
+    1,
+  ];
+  const width = (extra: number): ExpressionSpecification => [
+    "interpolate",
+    ["exponential", 1.6],
+    ["zoom"],
+    10,
+    ["+", ["*", 0.7, isMain], extra * 0.3],
+    14,
+    ["+", ["*", 3.5, isMain], extra],
+    18,
+    ["+", ["*", 16, isMain], extra * 1.5],
+  ];
+  const layout = { "line-cap": "round", "line-join": "round" } as const;
+  return [
+    {
+      id: "streets-edge",
+      type: "line",
+      source: "streets",
+      layout,
+      paint: { "line-color": palette.streetEdge, "line-width": width(2) },
+    },
+    {
+      id: "streets",
+      type: "line",
+      source: "streets",
+      layout,
+      paint: { "line-color": palette.street, "line-width": width(0) },
+    },
+    {
+      id: "streets-name",
+      type: "symbol",
+      source: "streets",
+      minzoom: 13,
+      filter: ["has", "name"],
+      layout: {
+        "symbol-placement": "line",
+        "symbol-spacing": 400,
+        "text-field": ["get", "name"],
+        "text-font": FONT,
+        "text-size": 11,
+      },
+      paint: {
+        "text-color": palette.streetText,
+        "text-halo-color": palette.street,
+        "text-halo-width": 1.2,
+      },
+    },
+  ];
+}
+
+function gridLabels(palette: Palette): LayerSpecification[] {
+  return (["south", "west"] as const).map((edge) => ({
+    id: `grid-${edge}`,
+    type: "symbol",
+    source: "grid",
+    filter: ["==", ["get", "edge"], edge],
+    layout: {
+      "text-field": ["get", "text"],
+      "text-font": FONT,
+      "text-size": 10,
+      "text-anchor": edge === "south" ? "bottom-left" : "bottom-left",
+      "text-offset": edge === "south" ? [0.3, -0.4] : [0.5, -0.2],
+      "text-padding": 6,
+    },
+    paint: {
+      "text-color": palette.gridText,
+      "text-halo-color": palette.land,
+      "text-halo-width": 1.2,
+    },
+  }));
+}
+
+const toneOf = (palette: Palette): ExpressionSpecification => [
+  "match",
+  ["get", "severity"],
+  "serious",
+  palette.serious,
+  "info",
+  palette.info,
+  palette.warning,
+];
+
+/** Metres on the ground as pixels: one tile of 512 px is the equator at zoom 0. */
+function metresWide(): ExpressionSpecification {
+  const atZoomZero = ["get", "width_zoom0_px"] as ExpressionSpecification;
+  return [
+    "interpolate",
+    ["exponential", 2],
+    ["zoom"],
+    0,
+    atZoomZero,
+    22,
+    ["*", atZoomZero, 2 ** 22],
+  ];
+}
+
+function fences(palette: Palette): LayerSpecification[] {
+  const tone = toneOf(palette);
+  const isSelected: ExpressionSpecification = ["==", ["get", "selected"], true];
+  return [
+    {
+      id: "fences-fill",
+      type: "fill",
+      source: "fences",
+      filter: ["==", ["geometry-type"], "Polygon"],
+      paint: {
+        "fill-color": tone,
+        "fill-opacity": ["case", isSelected, 0.22, 0.1],
+      },
+    },
+    {
+      id: "fences-corridor",
+      type: "line",
+      source: "fences",
+      filter: ["has", "width_zoom0_px"],
+      layout: { "line-cap": "round", "line-join": "round" },
+      paint: { "line-color": tone, "line-opacity": 0.18, "line-width": metresWide() },
+    },
+    {
+      id: "fences-edge",
+      type: "line",
+      source: "fences",
+      filter: ["==", ["geometry-type"], "Polygon"],
+      layout: { "line-join": "round" },
+      paint: {
+        "line-color": tone,
+        "line-width": ["case", isSelected, 3, 1.6],
+        "line-dasharray": [3, 1.6],
+      },
+    },
+    {
+      id: "fences-name",
+      type: "symbol",
+      source: "fences",
+      minzoom: 9.5,
+      layout: {
+        "text-field": ["get", "label"],
+        "text-font": FONT,
+        "text-size": byZoom(10, 10.5, 15, 13),
+        "text-max-width": 9,
+        "text-line-height": 1.25,
+      },
+      paint: {
+        "text-color": tone,
+        "text-halo-color": palette.halo,
+        "text-halo-width": 1.6,
+      },
+    },
+  ];
+}
+
+function way(palette: Palette): LayerSpecification[] {
+  const layout = { "line-cap": "round", "line-join": "round" } as const;
+  const isLine: ExpressionSpecification = ["==", ["geometry-type"], "LineString"];
+  return [
+    {
+      id: "track-edge",
+      type: "line",
+      source: "track",
+      filter: isLine,
+      layout,
+      paint: { "line-color": palette.trackEdge, "line-width": byZoom(9, 4, 16, 11) },
+    },
+    {
+      id: "track",
+      type: "line",
+      source: "track",
+      filter: isLine,
+      layout,
+      paint: { "line-color": palette.track, "line-width": byZoom(9, 2.2, 16, 7) },
+    },
+    {
+      id: "track-arrows",
+      type: "symbol",
+      source: "track",
+      filter: isLine,
+      minzoom: 12,
+      layout: {
+        "symbol-placement": "line",
+        "symbol-spacing": 70,
+        "icon-image": "chevron",
+        "icon-size": byZoom(12, 0.55, 16, 0.9),
+        "icon-allow-overlap": true,
+      },
+    },
+    {
+      id: "evidence-line",
+      type: "line",
+      source: "evidence",
+      filter: isLine,
+      layout,
+      paint: { "line-color": palette.serious, "line-width": byZoom(9, 3, 16, 8), "line-opacity": 0.9 },
+    },
+    {
+      id: "evidence-point",
+      type: "circle",
+      source: "evidence",
+      filter: ["==", ["geometry-type"], "Point"],
+      paint: {
+        "circle-color": palette.serious,
+        "circle-radius": 5.5,
+        "circle-stroke-color": palette.edge,
+        "circle-stroke-width": 2,
+      },
+    },
+    {
+      id: "track-ends",
+      type: "circle",
+      source: "track",
+      filter: ["has", "end"],
+      paint: {
+        "circle-color": ["match", ["get", "end"], "start", palette.edge, palette.track],
+        "circle-radius": 5,
+        "circle-stroke-color": ["match", ["get", "end"], "start", palette.track, palette.edge],
+        "circle-stroke-width": 2.5,
+      },
+    },
+  ];
+}
+
+function draft(palette: Palette): LayerSpecification[] {
+  return [
+    {
+      id: "draft-fill",
+      type: "fill",
+      source: "draft",
+      filter: ["==", ["geometry-type"], "Polygon"],
+      paint: { "fill-color": palette.draft, "fill-opacity": 0.16 },
+    },
+    {
+      id: "draft-line",
+      type: "line",
+      source: "draft",
+      filter: ["==", ["geometry-type"], "LineString"],
+      paint: { "line-color": palette.draft, "line-width": 2.4 },
+    },
+    {
+      id: "draft-corner",
+      type: "circle",
+      source: "draft",
+      filter: ["==", ["geometry-type"], "Point"],
+      paint: {
+        "circle-color": palette.edge,
+        "circle-radius": 5,
+        "circle-stroke-color": palette.draft,
+        "circle-stroke-width": 2.4,
+      },
+    },
+  ];
+}
+
+function trucks(palette: Palette): LayerSpecification[] {
+  return [
+    {
+      id: "trucks-selected",
+      type: "circle",
+      source: "trucks",
+      filter: ["==", ["get", "key"], ""],
+      paint: {
+        "circle-radius": 20,
+        "circle-color": palette.track,
+        "circle-opacity": 0.2,
+        "circle-stroke-color": palette.track,
+        "circle-stroke-width": 2,
+      },
+    },
+    {
+      id: "trucks",
+      type: "symbol",
+      source: "trucks",
+      layout: {
+        "icon-image": ["get", "icon"],
+        "icon-rotate": ["get", "rotation_deg"],
+        "icon-rotation-alignment": "map",
+        "icon-size": byZoom(8, 0.6, 14, 1),
+        "icon-allow-overlap": true,
+        "icon-ignore-placement": true,
+        "symbol-sort-key": ["get", "rank"],
+        "text-field": ["step", ["zoom"], "", 11.5, ["get", "label"]],
+        "text-font": FONT,
+        "text-size": 11.5,
+        "text-offset": [0, 1.35],
+        "text-anchor": "top",
+        "text-optional": true,
+      },
+      paint: {
+        "text-color": palette.text,
+        "text-halo-color": palette.halo,
+        "text-halo-width": 1.8,
+      },
+    },
+  ];
+}
+
+export function mapStyle(palette: Palette, settings: ConsoleSettings): StyleSpecification {
+  return {
+    version: 8,
+    sources: {
+      ...(settings.tile_url === null
+        ? {}
+        : {
+            tiles: {
+              type: "raster" as const,
+              tiles: [settings.tile_url],
+              tileSize: 256,
+              attribution: settings.tile_attribution ?? "",
+            },
+          }),
+      grid: EMPTY,
+      streets: EMPTY,
+      fences: EMPTY,
+      evidence: EMPTY,
+      track: EMPTY,
+      draft: EMPTY,
+      trucks: { ...EMPTY, promoteId: "key" },
+    },
+    layers: [
+      ...ground(palette, settings),
+      ...streets(palette),
+      ...(settings.tile_url === null ? gridLabels(palette) : []),
+      ...fences(palette),
+      ...way(palette),
+      ...draft(palette),
+      ...trucks(palette),
+    ],
+  };
+}

@@ -1,0 +1,270 @@
+/** The live map: makes it, keeps it in step with the state, and takes it down again. */
+import {
+  AttributionControl,
+  Map as GlMap,
+  ScaleControl,
+  type GeoJSONSource,
+  type MapMouseEvent,
+} from "maplibre-gl";
+import type { FeatureCollection, GeoJSON, Position as Coordinate } from "geojson";
+import { watch, type WatchStopHandle } from "vue";
+import type { BoardChange } from "../live/board";
+import { keyOf } from "../live/board";
+import { draftCorners, draftStep, fences } from "../state/fences";
+import { onPositions, positions } from "../state/fleet";
+import {
+  focus,
+  selectFence,
+  selectTruck,
+  selectedFenceId,
+  selectedKey,
+  selectedViolation,
+  track,
+} from "../state/selection";
+import { settings } from "../state/settings";
+import { openViolationVehicles } from "../state/violations";
+import { language, word } from "../text";
+import { drawingOn } from "./drawing";
+import { draftFeatures, fenceFeature, ruleText, trackFeatures, truckFeature } from "./features";
+import { boundsOf, graticule, type Bounds } from "./geometry";
+import { addIcons } from "./icons";
+import { mapStyle, type SourceName } from "./layers";
+import type { Palette } from "./palette";
+
+export interface MapView {
+  zoomBy(steps: number): void;
+  showAll(): void;
+  remove(): void;
+}
+
+interface Camera {
+  center: [number, number];
+  zoom: number;
+}
+
+/** Survives a change of colour scheme, for which the map is made anew. */
+let lastCamera: Camera | null = null;
+
+const TRUCK_ZOOM = 14;
+const FIT_ZOOM_MAX = 15;
+/** How far beside a small mark a finger or a mouse still means it. */
+const REACH_PX = 6;
+
+/** Throws if the browser gives no WebGL. */
+export function openMap(container: HTMLElement, palette: Palette, streets: GeoJSON | null): MapView {
+  const { center, zoom } = lastCamera ?? settings.value;
+  const map = new GlMap({
+    container,
+    style: mapStyle(palette, settings.value),
+    center,
+    zoom,
+    maxZoom: 20,
+    attributionControl: false,
+    dragRotate: false,
+    pitchWithRotate: false,
+    maxPitch: 0,
+    renderWorldCopies: false,
+    fadeDuration: 0,
+  });
+  map.touchZoomRotate.disableRotation();
+  map.keyboard.disableRotation();
+  map.addControl(new ScaleControl({ maxWidth: 110 }), "bottom-left");
+  if (settings.value.tile_url !== null) {
+    map.addControl(new AttributionControl({ compact: true }), "bottom-right");
+  }
+
+  const stops: (() => void)[] = [];
+  map.once("load", () => {
+    addIcons(map, palette);
+    if (streets !== null) show("streets", streets);
+    stops.push(...follow(map, show));
+    if (lastCamera === null && !isAnyTruckIn(map)) showAll();
+  });
+  map.on("moveend", () => {
+    lastCamera = { center: map.getCenter().toArray(), zoom: map.getZoom() };
+  });
+
+  function show(name: SourceName, data: GeoJSON): void {
+    void map.getSource<GeoJSONSource>(name)?.setData(data);
+  }
+
+  function showAll(): void {
+    const points = [...positions.value.values()].map(
+      (item): Coordinate => [item.longitude_deg, item.latitude_deg],
+    );
+    const bounds = boundsOf({ type: "MultiPoint", coordinates: points });
+    if (bounds === null) map.easeTo(settings.value);
+    else fit(map, bounds);
+  }
+
+  return {
+    zoomBy: (steps) => map.zoomTo(Math.round(map.getZoom()) + steps),
+    showAll,
+    remove() {
+      for (const stop of stops) stop();
+      map.remove();
+    },
+  };
+}
+
+function fit(map: GlMap, bounds: Bounds): void {
+  const { clientWidth, clientHeight } = map.getContainer();
+  const padding = Math.min(80, clientWidth / 6, clientHeight / 6);
+  map.fitBounds(bounds, { padding, maxZoom: FIT_ZOOM_MAX, duration: 700 });
+}
+
+function isAnyTruckIn(map: GlMap): boolean {
+  const view = map.getBounds();
+  if (positions.value.size === 0) return true;
+  return [...positions.value.values()].some((item) =>
+    view.contains([item.longitude_deg, item.latitude_deg]),
+  );
+}
+
+type Show = (name: SourceName, data: GeoJSON) => void;
+
+/** Ties every subject of the map to its state; returns how to untie them. */
+function follow(map: GlMap, show: Show): WatchStopHandle[] {
+  const now = { immediate: true };
+  return [
+    ...followTrucks(map, show),
+    watch(
+      [fences, selectedFenceId, language],
+      () => show("fences", fenceCollection()),
+      now,
+    ),
+    watch(track, () => show("track", trackFeatures(track.value)), now),
+    watch(
+      selectedViolation,
+      (violation) => show("evidence", violation?.evidence ?? trackFeatures(null)),
+      now,
+    ),
+    watch(focus, (wish) => {
+      if (wish === null) return;
+      if ("bounds" in wish) fit(map, wish.bounds);
+      else map.easeTo({ center: wish.point, zoom: Math.max(map.getZoom(), TRUCK_ZOOM - 1) });
+    }),
+    followDraft(map, show),
+    followGrid(map, show),
+    followClicks(map),
+  ];
+}
+
+function fenceCollection(): FeatureCollection {
+  const name = (rule: string): string => word("rule", rule);
+  return {
+    type: "FeatureCollection",
+    features: fences.value.map((fence) => {
+      const { id, name: title, rules } = fence.properties;
+      const label = [title, ...rules.map((rule) => ruleText(rule, name))].join("\n");
+      return fenceFeature(fence, label, id === selectedFenceId.value);
+    }),
+  };
+}
+
+function followTrucks(map: GlMap, show: Show): (() => void)[] {
+  const source = map.getSource<GeoJSONSource>("trucks");
+  const all = (): FeatureCollection => ({
+    type: "FeatureCollection",
+    features: [...positions.value].map(([key, position]) => truckFeature(key, position)),
+  });
+  const shown = new Set<string>();
+  const showAllTrucks = (): void => {
+    shown.clear();
+    for (const key of positions.value.keys()) shown.add(key);
+    show("trucks", all());
+  };
+  const showChange = ({ changed, removed }: BoardChange): void => {
+    const features = changed.map((position) => truckFeature(keyOf(position), position));
+    const add = features.filter(({ properties }) => !shown.has(properties.key));
+    const update = features
+      .filter(({ properties }) => shown.has(properties.key))
+      .map(({ geometry, properties }) => ({
+        id: properties.key,
+        newGeometry: geometry,
+        addOrUpdateProperties: Object.entries(properties).map(([key, value]) => ({ key, value })),
+      }));
+    for (const { properties } of add) shown.add(properties.key);
+    for (const key of removed) shown.delete(key);
+    void source?.updateData({ add, update, remove: removed });
+  };
+  return [
+    onPositions(showChange),
+    watch(openViolationVehicles, showAllTrucks, { immediate: true }),
+    watch(
+      selectedKey,
+      (key) => map.setFilter("trucks-selected", ["==", ["get", "key"], key ?? ""]),
+      { immediate: true },
+    ),
+  ];
+}
+
+function followDraft(map: GlMap, show: Show): () => void {
+  let pointer: Coordinate | null = null;
+  const showDraft = (): void => show("draft", draftFeatures(draftCorners.value, pointer));
+  const drawing = drawingOn(map, (at) => {
+    pointer = at;
+    showDraft();
+  });
+  const stops = [
+    watch(draftCorners, showDraft),
+    watch(
+      draftStep,
+      (step, before) => {
+        if (step === "corners") drawing.begin();
+        else if (before === "corners") drawing.end();
+      },
+      { immediate: true },
+    ),
+  ];
+  return () => {
+    for (const stop of stops) stop();
+    if (draftStep.value === "corners") drawing.end();
+  };
+}
+
+function followGrid(map: GlMap, show: Show): () => void {
+  if (settings.value.tile_url !== null) return () => undefined;
+  const showGrid = (): void => {
+    const view = map.getBounds();
+    show("grid", graticule([view.getWest(), view.getSouth(), view.getEast(), view.getNorth()]));
+  };
+  showGrid();
+  map.on("moveend", showGrid);
+  map.on("resize", showGrid);
+  return () => {
+    map.off("moveend", showGrid);
+    map.off("resize", showGrid);
+  };
+}
+
+/** A click selects the truck there, else the fence there, else nothing. */
+function followClicks(map: GlMap): () => void {
+  const onClick = ({ point }: MapMouseEvent): void => {
+    if (draftStep.value === "corners") return;
+    const near: [[number, number], [number, number]] = [
+      [point.x - REACH_PX, point.y - REACH_PX],
+      [point.x + REACH_PX, point.y + REACH_PX],
+    ];
+    const [truck] = map.queryRenderedFeatures(near, { layers: ["trucks"] });
+    if (truck !== undefined) {
+      selectTruck(String(truck.properties["key"]), false);
+      return;
+    }
+    const [fence] = map.queryRenderedFeatures(point, { layers: ["fences-fill", "fences-corridor"] });
+    selectFence(fence === undefined ? null : String(fence.properties["id"]), false);
+  };
+  const setCursor = (cursor: string) => () => {
+    if (draftStep.value !== "corners") map.getCanvas().style.cursor = cursor;
+  };
+  const point = setCursor("pointer");
+  const rest = setCursor("");
+  map.on("click", onClick);
+  map.on("mouseenter", "trucks", point);
+  map.on("mouseleave", "trucks", rest);
+  return () => {
+    map.off("click", onClick);
+    map.off("mouseenter", "trucks", point);
+    map.off("mouseleave", "trucks", rest);
+  };
+}

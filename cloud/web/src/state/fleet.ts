@@ -1,0 +1,94 @@
+/** Vehicles, where they are, and sources that nobody has claimed yet. */
+import { computed, shallowRef } from "vue";
+import { get, list, send } from "../api/client";
+import type { LatestPositions, Position, Source, TruckState, Vehicle } from "../api/types";
+import { PositionBoard, type BoardChange } from "../live/board";
+import { openViolationVehicles } from "./violations";
+
+const board = new PositionBoard();
+/** A human eye and a busy GPU both have enough with one redraw a second. */
+const BEAT_MS = 1_000;
+/** A truck that falls silent sends no event: its state is asked for. */
+const REFRESH_MS = 60_000;
+
+export const positions = shallowRef<ReadonlyMap<string, Position>>(board.snapshot());
+export const vehicles = shallowRef<Vehicle[]>([]);
+export const unclaimedSources = shallowRef<Source[]>([]);
+
+/** Called with every change of the board, in order: the map draws differences only. */
+type ChangeListener = (change: BoardChange) => void;
+const listeners = new Set<ChangeListener>();
+
+export function onPositions(listener: ChangeListener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function publish(change: BoardChange): void {
+  if (change.changed.length === 0 && change.removed.length === 0) return;
+  positions.value = board.snapshot();
+  for (const listener of listeners) listener(change);
+}
+
+export function takePositions(data: unknown): void {
+  board.take((data as { items: Position[] }).items);
+}
+
+export async function loadPositions(): Promise<void> {
+  const latest = await get<LatestPositions>("/positions/latest");
+  const items = latest.features.flatMap((feature) => {
+    if (feature.geometry?.type !== "Point") return [];
+    const [longitude_deg = 0, latitude_deg = 0] = feature.geometry.coordinates;
+    return [{ ...feature.properties, longitude_deg, latitude_deg }];
+  });
+  publish(board.reload(items));
+}
+
+export async function loadVehicles(): Promise<void> {
+  vehicles.value = await list<Vehicle>("/vehicles");
+}
+
+export async function loadUnclaimedSources(): Promise<void> {
+  unclaimedSources.value = await list<Source>("/sources", { unclaimed: true });
+}
+
+export const sourceId = (source: Source): string => source.source ?? source.id ?? "";
+
+/** Binds a source to a vehicle; without `valid_from` the server decides since when. */
+export async function claimSource(source: string, vehicle_id: string): Promise<void> {
+  await send("POST", "/bindings", { source, vehicle_id });
+  await Promise.all([loadUnclaimedSources(), loadPositions()]);
+}
+
+export async function createVehicle(id: string, plate: string): Promise<void> {
+  await send("POST", "/vehicles", { id, plate });
+  await loadVehicles();
+}
+
+/** What the map and the list show: an open violation outweighs how the truck moves. */
+export function shownState(position: Position): TruckState | "unclaimed" {
+  if (position.vehicle_id === null) return "unclaimed";
+  if (position.state === "offline") return "offline";
+  return openViolationVehicles.value.has(position.vehicle_id) ? "violating" : position.state;
+}
+
+export const isMoving = (position: Position): boolean => (position.speed_kmh ?? 0) >= 2;
+
+export const onlineCount = computed(
+  () =>
+    [...positions.value.values()].filter(
+      (item) => item.vehicle_id !== null && item.state !== "offline",
+    ).length,
+);
+
+/** Starts the beat; returns how to stop it. */
+export function startBoard(): () => void {
+  const beat = setInterval(() => publish(board.flush()), BEAT_MS);
+  const refresh = setInterval(() => {
+    void Promise.allSettled([loadPositions(), loadUnclaimedSources()]);
+  }, REFRESH_MS);
+  return () => {
+    clearInterval(beat);
+    clearInterval(refresh);
+  };
+}

@@ -1,0 +1,56 @@
+/** Brings the console up: first what is known, then what happens. */
+import { computed, ref, shallowRef } from "vue";
+import { openStream, type LinkState, type Stream } from "../live/stream";
+import { loadGateways, takeGateways } from "./figures";
+import { loadFences } from "./fences";
+import {
+  loadPositions,
+  loadUnclaimedSources,
+  loadVehicles,
+  startBoard,
+  takePositions,
+} from "./fleet";
+import { askSession } from "./session";
+import { loadSettings } from "./settings";
+import { loadViolations, takeViolations } from "./violations";
+
+const stream = shallowRef<Stream | null>(null);
+export const link = computed<LinkState>(() => stream.value?.link.value ?? "connecting");
+
+/** False until the first answers are there: an empty list means nothing before that. */
+export const isLoaded = ref(false);
+
+/** Each part by itself: one that fails leaves the others standing; the stream or a reload mends it. */
+async function loadAll(): Promise<void> {
+  await Promise.allSettled([
+    loadVehicles(),
+    loadPositions(),
+    loadFences(),
+    loadViolations(),
+    loadUnclaimedSources(),
+    loadGateways(),
+  ]);
+  isLoaded.value = true;
+}
+
+/** The stream opens before the lists are read, so nothing falls between the two. */
+export async function startConsole(): Promise<() => void> {
+  await loadSettings().catch(() => undefined); // its defaults serve as well
+  const stopBoard = startBoard();
+  const opened = openStream("/api/v1/live", {
+    events: {
+      positions: takePositions,
+      violations: takeViolations,
+      gateways: takeGateways,
+    },
+    resumed: () => void loadAll(),
+    refused: () => void askSession(),
+  });
+  stream.value = opened;
+  await loadAll();
+  return () => {
+    stopBoard();
+    opened.close();
+    stream.value = null;
+  };
+}

@@ -1,0 +1,49 @@
+/** Who is looking: the cookie session and its CSRF token. */
+import { ref } from "vue";
+import { ApiError, get, send, setCsrfToken, setSessionLostHandler } from "../api/client";
+import type { SessionAnswer } from "../api/types";
+
+export type SessionState = "asking" | "signed-out" | "signed-in" | "unreachable";
+
+export const session = ref<SessionState>("asking");
+export const userName = ref("");
+export const userRole = ref("");
+
+/** Viewers may look; what changes anything is shown only to those who may do it. */
+export const mayEdit = (): boolean => userRole.value !== "viewer";
+
+function enter(answer: SessionAnswer): void {
+  if (answer.user === null) {
+    leave();
+    return;
+  }
+  setCsrfToken(answer.csrf_token);
+  userName.value = answer.user.name;
+  userRole.value = answer.user.role;
+  session.value = "signed-in";
+}
+
+function leave(): void {
+  setCsrfToken(null);
+  session.value = "signed-out";
+}
+
+setSessionLostHandler(leave);
+
+export async function askSession(): Promise<void> {
+  try {
+    enter(await get<SessionAnswer>("/session"));
+  } catch (error) {
+    if (error instanceof ApiError && error.status !== 0 && error.status < 500) leave();
+    else if (session.value !== "signed-in") session.value = "unreachable";
+  }
+}
+
+export async function signIn(name: string, password: string): Promise<void> {
+  enter(await send<SessionAnswer>("POST", "/session", { name, password }));
+}
+
+export async function signOut(): Promise<void> {
+  await send("DELETE", "/session");
+  leave();
+}

@@ -1,0 +1,30 @@
+/** How this installation shows things: zone, centre, tiles. And the clock of the page. */
+import { ref, shallowRef } from "vue";
+import { get } from "../api/client";
+import type { ConsoleSettings } from "../api/types";
+import { formatInstant } from "../format";
+
+export const settings = shallowRef<ConsoleSettings>({
+  tile_url: null,
+  tile_attribution: null,
+  datum: "wgs84",
+  center: [112.53, 32.99],
+  zoom: 11,
+  timezone: "Asia/Shanghai",
+  streets: null,
+});
+
+/** Ticks often enough for "today" and running durations; instants themselves come from the server. */
+export const now = ref(new Date());
+const TICK_MS = 1_000;
+setInterval(() => {
+  now.value = new Date();
+}, TICK_MS);
+
+export async function loadSettings(): Promise<void> {
+  settings.value = { ...settings.value, ...(await get<ConsoleSettings>("/console/settings")) };
+}
+
+/** An instant in the installation's zone, with seconds. */
+export const showInstant = (text: string): string =>
+  formatInstant(text, settings.value.timezone, now.value);
