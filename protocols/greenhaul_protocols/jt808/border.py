@@ -142,6 +142,11 @@ def signed_deg(unsigned_deg: float, is_negative: bool) -> float:
     return -unsigned_deg if is_negative and unsigned_deg else unsigned_deg
 
 
+def _signed_word(word: int) -> int:
+    """A WORD that terminals below sea level fill with two's complement."""
+    return word - 0x1_0000 if word & 0x8000 else word
+
+
 def is_plausible(latitude_deg: float, longitude_deg: float) -> bool:
     """Whether the coordinates lie on Earth and not where receivers without a fix put them."""
     is_null = abs(latitude_deg) < NULL_ISLAND_DEG and abs(longitude_deg) < NULL_ISLAND_DEG
@@ -169,7 +174,7 @@ def _readings_of_report(
         **how,
         latitude_deg=latitude_deg,
         longitude_deg=longitude_deg,
-        altitude_m=report.altitude_m,
+        altitude_m=_signed_word(report.altitude_m),
         speed_kmh=report.speed_kmh,
         heading_deg=report.heading_deg,
         is_located=bool(status & _LOCATED) and is_plausible(latitude_deg, longitude_deg),
@@ -258,7 +263,7 @@ def location_report_of(position: Position, *, extra_items: tuple[Item, ...] = ()
         status=status,
         latitude_deg=abs(latitude_deg),
         longitude_deg=abs(longitude_deg),
-        altitude_m=round(position.altitude_m or 0),
+        altitude_m=round(position.altitude_m or 0) & 0xFFFF,
         speed_kmh=position.speed_kmh or 0.0,
         heading_deg=round(position.heading_deg or 0) % 360,
         device_time=clock.digits_of(position.device_time_ms),

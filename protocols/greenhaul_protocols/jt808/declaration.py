@@ -182,8 +182,8 @@ def reader_of(cls: Any, revision: int) -> Reader:
         for index, convert in converters:
             values[index] = convert(values[index])
         at += run.size
-        for name, read_field, when_index, holds, default in tail:
-            if holds is not None and not holds(values[when_index]):
+        for name, read_field, is_present, default in tail:
+            if is_present is not None and not is_present(values):
                 values.append(default)
                 continue
             try:
@@ -201,22 +201,18 @@ def _code(place: Place) -> str:
     return place.layout.code
 
 
-_TailStep = tuple[str, Reader, int, Callable[[Any], bool] | None, Any]
+_Values = list[Any]
+_TailStep = tuple[str, Reader, Callable[[_Values], bool] | None, Any]
 
 
 def _tail_step(places: tuple[Place, ...], index: int) -> _TailStep:
-    place = places[index]
+    place, when = places[index], places[index].when
     if place.layout is None:
-        return place.name, _unreadable, 0, _never, place.default
-    if place.when is None:
-        return place.name, place.layout.read, 0, None, place.default
-    names = [earlier.name for earlier in places[:index]]
-    when_index = names.index(place.when.field)
-    return place.name, place.layout.read, when_index, place.when.holds, place.default
-
-
-def _never(_value: Any) -> bool:
-    return False
+        return place.name, _unreadable, lambda _values: False, place.default
+    if when is None:
+        return place.name, place.layout.read, None, place.default
+    at = [earlier.name for earlier in places[:index]].index(when.field)
+    return place.name, place.layout.read, lambda values: when.holds(values[at]), place.default
 
 
 def _unreadable(_body: bytes, _at: int) -> tuple[Any, int]:

@@ -12,6 +12,7 @@ from greenhaul_protocols.jt808.layouts import (
     Bcd,
     BitNames,
     Counted,
+    HexId,
     Item,
     Items,
     Layout,
@@ -54,10 +55,17 @@ def body_json(message: Any, revision: int) -> dict[str, Any]:
         value = getattr(message, place.name)
         if place.name == "cut" and not value:
             continue
-        found[place.name] = _value_json(value, place.layout, revision)
+        found[place.name] = _field_json(place, value, revision)
         if _is_time(place.layout) and found[place.name] is None:
             found[place.name + "_raw"] = value
     return found
+
+
+def _field_json(place: Place, value: Any, revision: int) -> Any:
+    for note in place.notes:
+        if isinstance(note, HexId) and value is not None:
+            return [note.text(v) for v in value] if isinstance(value, tuple) else note.text(value)
+    return _value_json(value, place.layout, revision)
 
 
 def _is_time(layout: Layout | None) -> bool:
@@ -122,7 +130,7 @@ def explain(cls: Any, body: bytes, revision: int, offset: int = 0) -> Iterator[L
 
 
 def _line(place: Place, wire: bytes, value: Any, offset: int, revision: int) -> Line:
-    shown = _value_json(value, place.layout, revision)
+    shown = _field_json(place, value, revision)
     text = "" if shown is None else str(shown)
     if _is_time(place.layout) and shown is None:
         text = f"{value} (no time)"

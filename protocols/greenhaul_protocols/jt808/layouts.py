@@ -365,6 +365,17 @@ class CountOf:
 
 
 @dataclass(frozen=True, eq=False)
+class HexId:
+    """Stands beside a layout: the number is an id, shown as `0x0200`."""
+
+    digits: int = 4
+
+    def text(self, value: int) -> str:
+        """The id as text."""
+        return f"0x{value:0{self.digits}X}"
+
+
+@dataclass(frozen=True, eq=False)
 class Meanings:
     """Stands beside a layout: what the values mean."""
 

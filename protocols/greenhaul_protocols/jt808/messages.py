@@ -16,6 +16,7 @@ from greenhaul_protocols.jt808.layouts import (
     Counted,
     Dword_,
     FixedText,
+    HexId,
     Item,
     Items,
     Meanings,
@@ -51,7 +52,7 @@ class TerminalAnswer:
     """General answer of the terminal (终端通用应答)."""
 
     answer_serial: Word  # of the message answered
-    answer_id: Word
+    answer_id: Annotated[Word, HexId()]
     result: Annotated[Byte, ANSWER_RESULTS]
 
 
@@ -61,7 +62,7 @@ class PlatformAnswer:
     """General answer of the platform (平台通用应答)."""
 
     answer_serial: Word
-    answer_id: Word
+    answer_id: Annotated[Word, HexId()]
     result: Annotated[Byte, ANSWER_RESULTS]
 
 
@@ -194,7 +195,7 @@ class ParameterQuery:
 class SomeParametersQuery:
     """Asks for the parameters named (查询指定终端参数)."""
 
-    parameter_ids: Annotated[tuple[int, ...], Counted(Byte_, Dword_)]
+    parameter_ids: Annotated[tuple[int, ...], Counted(Byte_, Dword_), HexId()]
 
 
 @message(0x0104, clause="8.12")

@@ -18,7 +18,6 @@ from greenhaul_protocols.jt808.layouts import (
     Item,
     Items,
     Meanings,
-    Number,
     Scaled,
     Sized,
     Undecodable,
@@ -38,8 +37,7 @@ class LocationReport:
     status: Annotated[Dword, STATUS_BITS]
     latitude_deg: Degrees
     longitude_deg: Degrees
-    # WORD in the text; terminals below sea level send two's complement.
-    altitude_m: Annotated[int, Number("h")]
+    altitude_m: Word
     speed_kmh: Annotated[float, Scaled("H", per_unit=10)]
     heading_deg: Word  # clockwise from north
     device_time: BcdTime  # printed at offset 21, really at 22

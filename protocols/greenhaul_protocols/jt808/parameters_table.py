@@ -128,9 +128,9 @@ PARAMETERS: Table = entries(
             0x0083: "plate",
         },
     ),
-    # DWORD and reserved in 2013, texts since 2019.
+    # Reserved until 2019; terminals of 2013 send them too.
     _names(
-        ByVersion({2019: _TEXT}),
+        _TEXT,
         {
             0x0023: "slave_apn",
             0x0024: "slave_user",

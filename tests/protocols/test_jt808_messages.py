@@ -1,0 +1,510 @@
+"""Declared messages: what every declaration must hold, and facts written by hand from the text."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenhaul_protocols.errors import DecodeError, EncodeError
+from greenhaul_protocols.jt808 import clock
+from greenhaul_protocols.jt808.bits_table import ALARM_BITS, STATUS_BITS
+from greenhaul_protocols.jt808.conversation import read_body
+from greenhaul_protocols.jt808.declaration import (
+    MESSAGES,
+    REVISIONS,
+    MessageSpec,
+    Place,
+    Record,
+    decode,
+    encode,
+    places_of,
+    spans_of,
+)
+from greenhaul_protocols.jt808.describe import body_json, explain, unit_of
+from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
+from greenhaul_protocols.jt808.layouts import (
+    Bcd,
+    Bytes,
+    Counted,
+    CountOf,
+    Fixed,
+    FixedBytes,
+    FixedText,
+    Item,
+    Items,
+    Layout,
+    Number,
+    Scaled,
+    SignMagnitude,
+    Sized,
+    Text,
+    Undecodable,
+)
+from greenhaul_protocols.jt808.messages import (
+    Authentication,
+    ParameterAnswer,
+    ParameterSetting,
+    PlatformAnswer,
+    PlatformResendRequest,
+    Registration,
+    RegistrationAnswer,
+    TextMessage,
+)
+from greenhaul_protocols.jt808.messages_location import (
+    BatchReport,
+    LocationAnswer,
+    LocationReport,
+    TrackingRequest,
+)
+from greenhaul_protocols.jt808.parameters_table import PARAMETERS
+from greenhaul_protocols.jt808.tables import Entry, find, item_of
+
+# -- values from declarations ----------------------------------------------------------------------
+
+_UNSIGNED_MAX = {"B": 0xFF, "H": 0xFFFF, "I": 0xFFFF_FFFF}
+_GBK = st.characters(codec="gbk")
+
+
+def texts(size_max: int) -> st.SearchStrategy[str]:
+    return st.text(_GBK, max_size=size_max).filter(
+        lambda text: text == text.strip("\0 ") and len(text.encode("gbk")) <= size_max
+    )
+
+
+def values(layout: Layout) -> st.SearchStrategy[Any]:
+    """Values a layout can carry, found from the layout alone."""
+    match layout:
+        case Number(code=code):
+            return st.integers(0, _UNSIGNED_MAX[code])
+        case Scaled(code=code, per_unit=per_unit):
+            return st.integers(0, _UNSIGNED_MAX[code]).map(lambda n: n / per_unit)
+        case SignMagnitude():
+            return st.integers(-0x7FFF, 0x7FFF)
+        case Bcd(size=size):
+            return st.text("0123456789abcdef", min_size=2 * size, max_size=2 * size)
+        case FixedText(size=size):
+            return texts(size)
+        case FixedBytes(size=size):
+            return st.binary(min_size=size, max_size=size)
+        case Text():
+            return texts(40)
+        case Bytes():
+            return st.binary(max_size=40)
+        case Items(id_code=code):
+            item = st.builds(Item, st.integers(0, _UNSIGNED_MAX[code]), st.binary(max_size=12))
+            return st.lists(item, max_size=5).map(tuple)
+        case Counted(of=of):
+            return st.lists(values(of), max_size=4).map(tuple)
+        case Sized(of=of):
+            return values(of)
+        case Record(cls=cls, revision=revision):
+            assert revision is not None
+            return messages(cls, revision)
+    raise AssertionError(f"no values for {layout!r}")
+
+
+@st.composite
+def messages(draw: st.DrawFn, cls: Any, revision: int) -> Any:
+    found: dict[str, Any] = {}
+    for place in places_of(cls, revision):
+        is_absent = place.layout is None or (
+            place.when is not None and not place.when.holds(found[place.when.field])
+        )
+        if is_absent:
+            found[place.name] = place.default
+        elif place.name == "cut":
+            # What reading stops before: half an item.
+            found["cut"] = draw(st.sampled_from([b"", b"\xf6", b"\xf6\x04\x01", b"\x01\xff"]))
+        else:
+            assert place.layout is not None
+            found[place.name] = draw(values(place.layout))
+    for place in places_of(cls, revision):
+        for note in place.notes:
+            if isinstance(note, CountOf):
+                found[place.name] = len(found[note.field])
+    return cls(**found)
+
+
+EVERY = [
+    pytest.param(spec, revision, id=f"0x{spec.message_id:04X}-{revision}")
+    for spec in MESSAGES.values()
+    for revision in spec.revisions
+]
+
+
+@pytest.mark.parametrize(("spec", "revision"), EVERY)
+def test_every_message_comes_back_in_every_revision(spec: MessageSpec, revision: int) -> None:
+    @settings(max_examples=20, deadline=None)
+    @given(messages(spec.message_class, revision))
+    def comes_back(message: Any) -> None:
+        body = encode(message, revision)
+        assert decode(spec.message_class, body, revision) == (message, b"")
+        spans = list(spans_of(spec.message_class, body, revision))
+        assert [s.value for s in spans] == [getattr(message, s.place.name) for s in spans]
+        assert "".join(body[s.start : s.end].hex() for s in spans) == body.hex()
+        body_json(message, revision)
+        lines = list(explain(spec.message_class, body, revision))
+        assert all(line.wire in body for line in lines)
+
+    comes_back()
+
+
+@pytest.mark.parametrize(("spec", "revision"), EVERY)
+def test_noise_is_a_message_or_a_decode_error(spec: MessageSpec, revision: int) -> None:
+    @settings(max_examples=20, deadline=None)
+    @given(st.binary(max_size=120))
+    def is_answered(body: bytes) -> None:
+        try:
+            message, _ = decode(spec.message_class, body, revision)
+        except DecodeError:
+            return
+        body_json(message, revision)
+
+    is_answered()
+
+
+@pytest.mark.parametrize(("spec", "revision"), EVERY)
+def test_every_truncation_is_a_message_or_names_a_field(spec: MessageSpec, revision: int) -> None:
+    cls: Any = spec.message_class
+    names = [place.name for place in places_of(cls, revision)]
+
+    @settings(max_examples=4, deadline=None)
+    @given(messages(spec.message_class, revision))
+    def is_answered(message: Any) -> None:
+        body = encode(message, revision)
+        for size in range(len(body)):
+            reason = ""
+            try:
+                decode(cls, body[:size], revision)
+            except DecodeError as error:
+                reason = str(error)
+            assert not reason or reason.split(":")[0] in names
+
+    is_answered()
+
+
+# -- the tables hold themselves --------------------------------------------------------------------
+
+
+def every_place() -> list[tuple[Any, Place]]:
+    classes: list[Any] = [spec.message_class for spec in MESSAGES.values()]
+    return [(c, place) for c in classes for year in REVISIONS for place in places_of(c, year)]
+
+
+def test_every_message_has_a_clause_and_a_meaning() -> None:
+    for spec in MESSAGES.values():
+        assert spec.clause.startswith("8.")
+        assert spec.message_class.__doc__
+        assert not spec.message_class.__doc__.startswith(spec.message_class.__name__ + "(")
+        assert spec.revisions[-1] == 2019
+
+
+def test_every_scaled_field_names_its_unit() -> None:
+    entries = [
+        e for table in (LOCATION_ITEMS, PARAMETERS) for of_id in table.values() for e in of_id
+    ]
+    named = [(place.name, place.layout) for _, place in every_place()]
+    named += [(entry.name, entry.layout) for entry in entries]
+    for name, layout in named:
+        if isinstance(layout, Scaled | SignMagnitude):
+            assert unit_of(name), f"{name} has no unit"
+
+
+def test_every_field_is_annotated_and_absent_ones_have_a_default() -> None:
+    for cls, place in every_place():
+        if place.layout is None or place.when:
+            assert place.default is None, f"{cls.__name__}.{place.name}"
+
+
+@pytest.mark.parametrize("table", [LOCATION_ITEMS, PARAMETERS], ids=["items", "parameters"])
+def test_a_table_says_one_thing_of_an_id_at_a_length(table: Any) -> None:
+    for item_id, of_id in table.items():
+        sizes = [size_of(entry) for entry in of_id]
+        assert len(sizes) == len(set(sizes)), f"0x{item_id:02X}"
+        assert all(entry.id == item_id for entry in of_id)
+
+
+def test_names_of_parameters_are_unique() -> None:
+    names = [entry.name for of_id in PARAMETERS.values() for entry in of_id]
+    assert len(names) == len(set(names))
+
+
+def size_of(entry: Entry) -> int | None:
+    layout = entry.layout.at(2019)
+    return layout.size if isinstance(layout, Fixed) else entry.size
+
+
+def test_every_alarm_bit_has_a_name_in_2013() -> None:
+    assert [n for n in ALARM_BITS.of(0xFFFF_FFFF, 2013) if n.startswith("bit")] == [
+        "bit 15",
+        "bit 16",
+        "bit 17",
+    ]
+
+
+# -- facts, written by hand from the standard ------------------------------------------------------
+
+
+def test_the_platforms_answer() -> None:
+    body = encode(PlatformAnswer(answer_serial=1, answer_id=0x0102, result=0), 2013)
+    assert body == bytes.fromhex("0001 0102 00")
+
+
+REGISTRATION = Registration(31, 115, "GHAUL", "M1", "T000001", 2, "豫R12345")
+PLATE = "d4a5 52 31 32 33 34 35"
+
+
+@pytest.mark.parametrize(
+    ("revision", "body"),
+    [
+        (
+            2011,
+            "001f 0073 474841554c" + "4d31" + "20" * 6 + "54303030303031" + "02" + PLATE + "00",
+        ),
+        (2013, "001f 0073 474841554c" + "4d31" + "00" * 18 + "54303030303031" + "02" + PLATE),
+        (
+            2019,
+            "001f 0073 474841554c"
+            + "00" * 6
+            + "00" * 28
+            + "4d31"
+            + "00" * 23
+            + "54303030303031"
+            + "02"
+            + PLATE,
+        ),
+    ],
+)
+def test_registration_in_its_three_layouts(revision: int, body: str) -> None:
+    wire = bytes.fromhex(body)
+    assert encode(REGISTRATION, revision) == wire
+    assert decode(Registration, wire, revision) == (REGISTRATION, b"")
+    assert read_body(0x0100, wire, 2013 if revision < 2019 else 2019) == (
+        REGISTRATION,
+        b"",
+        revision,
+    )
+
+
+def test_a_refused_registration_has_no_code() -> None:
+    assert encode(RegistrationAnswer(5, 4), 2013) == bytes.fromhex("0005 04")
+    assert encode(RegistrationAnswer(5, 0, "ab"), 2013) == bytes.fromhex("0005 00 6162")
+    assert encode(RegistrationAnswer(5, 0, "ab"), 2011) == bytes.fromhex("0005 00 6162 00")
+    with pytest.raises(EncodeError, match="auth_code"):
+        encode(RegistrationAnswer(5, 4, "ab"), 2013)
+    with pytest.raises(EncodeError, match="auth_code: is missing"):
+        encode(RegistrationAnswer(5, 0), 2013)
+
+
+def test_authentication_of_2019_carries_imei_and_version() -> None:
+    message = Authentication("abc", "123456789012345", "1.0")
+    body = bytes.fromhex("03 616263 313233343536373839303132333435 312e30" + "00" * 17)
+    assert encode(message, 2019) == body
+    assert decode(Authentication, body, 2019) == (message, b"")
+    with pytest.raises(EncodeError, match="imei"):
+        encode(message, 2013)
+    assert encode(Authentication("abc"), 2013) == b"abc"
+
+
+REPORT_BODY = bytes.fromhex(
+    "00000001 00000003 01f76330 06b4eb40 0082 016d 005a 261120150405 01 04 00018fc9 30 01 1f"
+)
+REPORT = LocationReport(
+    alarms=1,
+    status=3,
+    latitude_deg=32.99,
+    longitude_deg=112.52,
+    altitude_m=130,
+    speed_kmh=36.5,
+    heading_deg=90,
+    device_time="261120150405",
+    items=(Item(0x01, bytes.fromhex("00018fc9")), Item(0x30, b"\x1f")),
+)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_location_report(revision: int) -> None:
+    assert encode(REPORT, revision) == REPORT_BODY
+    assert decode(LocationReport, REPORT_BODY, revision) == (REPORT, b"")
+
+
+def test_an_item_that_runs_past_the_end_keeps_what_came_before() -> None:
+    body = REPORT_BODY + bytes.fromhex("f6 04 14 50")
+    report, rest = decode(LocationReport, body, 2013)
+    assert report.items == REPORT.items
+    assert (report.cut, rest) == (bytes.fromhex("f6041450"), b"")
+    assert encode(report, 2013) == body
+
+
+def test_repeated_and_unknown_items_keep_bytes_and_order() -> None:
+    items = bytes.fromhex("01 04 00000001 e7 00 01 04 00000002 e7 01 ff")
+    report, _ = decode(LocationReport, REPORT_BODY[:28] + items, 2013)
+    assert [i.id for i in report.items] == [0x01, 0xE7, 0x01, 0xE7]
+    assert encode(report, 2013) == REPORT_BODY[:28] + items
+
+
+def test_digits_that_are_no_time_do_not_spoil_the_fix() -> None:
+    body = REPORT_BODY[:22] + bytes.fromhex("2613ff996161")
+    report, _ = decode(LocationReport, body, 2013)
+    assert report.latitude_deg == 32.99
+    assert clock.time_ms_of(report.device_time) is None
+    described = body_json(report, 2013)
+    assert described["device_time"] is None
+    assert described["device_time_raw"] == "2613ff996161"
+
+
+def test_one_bad_report_does_not_lose_the_others() -> None:
+    good = len(REPORT_BODY).to_bytes(2, "big") + REPORT_BODY
+    bad = bytes.fromhex("0003 010203")
+    cut = bytes.fromhex("0028 0102")
+    batch, rest = decode(BatchReport, b"\0\4\1" + good + bad + good + cut, 2013)
+    assert batch.reports[0] == batch.reports[2] == REPORT
+    assert [r.raw for r in batch.reports if isinstance(r, Undecodable)] == [b"\1\2\3", b"\1\2"]
+    assert (batch.report_count, batch.batch_type, rest) == (4, 1, b"")
+
+
+def test_a_batch_says_how_many_there_are() -> None:
+    body = encode(BatchReport.of((REPORT, REPORT), 1), 2013)
+    assert body[:5] == bytes.fromhex("0002 01") + len(REPORT_BODY).to_bytes(2, "big")
+    with pytest.raises(EncodeError, match="report_count"):
+        encode(BatchReport(3, 1, (REPORT,)), 2013)
+
+
+def test_the_location_answer_of_2011_echoes_no_serial() -> None:
+    assert encode(LocationAnswer(None, REPORT), 2011) == REPORT_BODY
+    assert encode(LocationAnswer(7, REPORT), 2013) == b"\0\7" + REPORT_BODY
+
+
+def test_the_count_of_a_resend_request_grew_in_2019() -> None:
+    request = PlatformResendRequest(0x1099, (1, 2))
+    assert encode(request, 2013) == bytes.fromhex("1099 02 0001 0002")
+    assert encode(request, 2019) == bytes.fromhex("1099 0002 0001 0002")
+
+
+def test_the_2011_parameter_lists_count_twice() -> None:
+    setting = ParameterSetting((Item(1, bytes(4)), Item(1, b"\0\0\0\x1e")))
+    items = "00000001 04 00000000 00000001 04 0000001e"
+    assert encode(setting, 2013) == bytes.fromhex("02" + items)
+    assert encode(setting, 2011) == bytes.fromhex("02 02" + items)
+    answer = ParameterAnswer(9, setting.parameters)
+    assert encode(answer, 2019) == bytes.fromhex("0009 02" + items)
+
+
+def test_the_text_type_came_in_2019() -> None:
+    assert encode(TextMessage(flags=4, text="停车"), 2013) == bytes.fromhex("04 cda3b3b5")
+    assert encode(TextMessage(4, 1, "停车"), 2019) == bytes.fromhex("04 01 cda3b3b5")
+    assert encode(TextMessage(flags=4, text="停车"), 2011) == bytes.fromhex("04 cda3b3b5 00")
+    with pytest.raises(EncodeError, match="1024 fit"):
+        encode(TextMessage(flags=4, text="停" * 513), 2013)
+
+
+def test_stopping_to_track_has_no_duration() -> None:
+    assert encode(TrackingRequest(0), 2013) == b"\0\0"
+    assert encode(TrackingRequest(5, 600), 2013) == bytes.fromhex("0005 00000258")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        PlatformAnswer(0x10000, 0, 0),
+        PlatformAnswer(-1, 0, 0),
+        RegistrationAnswer(0, 0, " padded"),
+        RegistrationAnswer(0, 0, "🚚"),
+        Registration(0, 0, "TOO LONG", "", "", 0, ""),
+    ],
+)
+def test_what_the_standard_cannot_carry_is_our_mistake(message: Any) -> None:
+    with pytest.raises(EncodeError):
+        encode(message, 2013)
+
+
+@pytest.mark.parametrize(
+    ("wire", "text"),
+    [
+        ("d4a5523100000000", "豫R1"),
+        ("0000d4a55231", "豫R1"),
+        ("d4a552312020", "豫R1"),
+        ("d4a5ff5231", "豫\ufffdR1"),
+        ("d4", "\ufffd"),
+    ],
+)
+def test_text_is_read_whatever_fills_it_up(wire: str, text: str) -> None:
+    assert Text().read(bytes.fromhex(wire), 0)[0] == text
+
+
+# -- items -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "value"),
+    [
+        (Item(0x01, bytes.fromhex("00018fc9")), "odometer_km", 10234.5),
+        (Item(0x02, bytes.fromhex("0016")), "fuel_l", 2.2),
+        (Item(0x06, bytes.fromhex("8012")), "compartment_temperature_c", -18),
+        (Item(0x06, bytes.fromhex("0012")), "compartment_temperature_c", 18),
+        (Item(0x30, b"\x1f"), "signal_strength", 31),
+    ],
+)
+def test_items_of_the_standard(item: Item, name: str, value: Any) -> None:
+    found = find(LOCATION_ITEMS, item, 2013)
+    assert found is not None
+    assert (found[0].name, found[1]) == (name, value)
+    assert item_of(LOCATION_ITEMS, name, value) == item
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        ("00", {"area_type": 0}),
+        ("0100000007", {"area_type": 1, "area_id": 7}),
+    ],
+)
+def test_the_overspeed_item_has_an_area_or_none(wire: str, expected: dict[str, int]) -> None:
+    found = find(LOCATION_ITEMS, Item(0x11, bytes.fromhex(wire)), 2013)
+    assert found is not None
+    assert body_json(found[1], 2013) == expected
+
+
+def test_an_item_of_another_length_is_somebody_elses() -> None:
+    assert find(LOCATION_ITEMS, Item(0x01, b"\1"), 2013) is None
+    assert find(LOCATION_ITEMS, Item(0x06, b"\1\2\3"), 2013) is None
+
+
+def test_the_length_of_a_parameter_beats_its_type() -> None:
+    assert find(PARAMETERS, Item(0x0001, b"\1\2"), 2013) is None
+    found = find(PARAMETERS, Item(0x0084, bytes(4)), 2011)
+    assert found is not None
+    assert found[0].name == "plate_colour"
+
+
+def test_bits_have_their_editions_names() -> None:
+    assert ALARM_BITS.of(1 << 3, 2011) == ["early_warning"]
+    assert ALARM_BITS.of(1 << 3, 2019) == ["dangerous_driving"]
+    assert ALARM_BITS.of(1 << 31, 2019) == ["bit 31"]
+    assert STATUS_BITS.of(0b11, 2013) == ["acc_on", "located"]
+
+
+# -- times -----------------------------------------------------------------------------------------
+
+
+def test_times_are_gmt_plus_8() -> None:
+    assert clock.time_ms_of("700101080000") == 3_155_760_000_000  # 2070, not 1970
+    assert clock.local_text_of("261120150405") == "2026-11-20T15:04:05+08:00"
+
+
+@given(st.integers(946_656_000_000, 4_102_415_999_000).map(lambda ms: ms // 1000 * 1000))
+def test_every_second_of_a_century_comes_back(time_ms: int) -> None:
+    assert clock.time_ms_of(clock.digits_of(time_ms)) == time_ms
+
+
+@pytest.mark.parametrize(
+    "digits", ["000000000000", "260230000000", "261120240000", "261120006000", "2611200000ff", ""]
+)
+def test_digits_that_are_no_time(digits: str) -> None:
+    assert clock.time_ms_of(digits) is None
+
+
+def test_a_time_beyond_two_digits_of_year_is_our_mistake() -> None:
+    with pytest.raises(EncodeError, match="two-digit year"):
+        clock.digits_of(4_102_416_000_000)
