@@ -49,6 +49,7 @@ from greenhaul_protocols.jt808.layouts import Item, Undecodable
 from greenhaul_protocols.jt808.messages import (
     Authentication,
     Heartbeat,
+    LinkCheck,
     Logout,
     ParameterAnswer,
     ParameterQuery,
@@ -88,6 +89,7 @@ __all__ = [
     "Header",
     "Heartbeat",
     "Item",
+    "LinkCheck",
     "LocationAnswer",
     "LocationQuery",
     "LocationReport",

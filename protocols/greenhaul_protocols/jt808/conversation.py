@@ -96,6 +96,7 @@ class Conversation:
             return
         self._learn(header)
         if header.part is None:
+            self._parts.pass_by(header)
             events.append(self._read(header, body, found.raw))
         elif not 1 <= header.part.number <= header.part.total:
             number, total = header.part
