@@ -1,0 +1,1 @@
+"""Fences: what they are, how a GeoJSON feature becomes one, and where tracks meet their edges."""

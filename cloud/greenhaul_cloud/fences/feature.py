@@ -1,0 +1,279 @@
+"""A GeoJSON feature read as a fence version; what cannot be honoured is refused, never ignored."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
+from zoneinfo import ZoneInfo
+
+from greenhaul_cloud.fences.model import (
+    ALWAYS_MS,
+    NEVER_MS,
+    Attributes,
+    FenceVersion,
+    NoEntry,
+    Rule,
+    Scope,
+    Settings,
+    Severity,
+    SpeedLimit,
+)
+from greenhaul_cloud.fences.rings import FeatureError, area_of_rings
+from greenhaul_protocols.times import parse_time
+
+__all__ = ["FeatureError", "attributes_of", "parse_feature"]
+
+PROPERTIES = (
+    "id", "name", "severity", "datum", "valid_from", "valid_to", "confirm_s", "hysteresis_m",
+    "gap_s", "gap_m", "timezone", "applies_to", "rules", "radius_m", "half_width_m",
+)  # fmt: skip
+
+# A confirmation or a gap of a day is not meant; neither is a hysteresis as wide as a city.
+SECONDS_MAX = 86_400.0
+HYSTERESIS_M_MAX = 10_000.0
+GAP_M_MAX = 1_000_000.0
+SPEED_KMH_MAX = 1_000.0
+
+ID_LENGTH_MAX = 200
+RULES_MAX = 50  # far more than there are rules; a bound for hostile input
+
+# Rules of the fence model that this build cannot judge: named, so that a fence is not half obeyed.
+_NOT_YET_RULES = (
+    "allowed_hours", "must_stay", "max_dwell", "min_dwell", "must_visit_by", "transit_time",
+)  # fmt: skip
+
+# Foreign properties are kept out of the way, but one this similar to ours is a slip of the pen.
+_SLIP_CUTOFF = 0.85
+
+
+def parse_feature(
+    feature: Any, *, version: int = 1, default_valid_from_ms: int = ALWAYS_MS
+) -> FenceVersion:
+    """The fence version a GeoJSON feature describes (interfaces, *Fence feature*).
+
+    default_valid_from_ms: for a feature that does not say; the moment of the request, or always.
+    Raises FeatureError that names the fence, the key and what to write instead.
+    """
+    if not isinstance(feature, Mapping) or feature.get("type") != "Feature":
+        raise FeatureError('expected a GeoJSON object with "type": "Feature"')
+    properties = feature.get("properties") or {}
+    if not isinstance(properties, Mapping):
+        raise FeatureError("properties: expected an object")
+    fence_id = _fence_id(properties.get("id", feature.get("id")))
+    try:
+        _refuse_slips(properties)
+        return _version_of(fence_id, version, feature, properties, default_valid_from_ms)
+    except FeatureError as error:
+        raise FeatureError(f"fence {fence_id!r}: {error}") from error
+
+
+def attributes_of(energy: str | None, vehicle_class: str | None, tags: Iterable[str]) -> Attributes:
+    """Attributes in the spelling scopes compare: trimmed, lower case, empty means not known."""
+    return Attributes(
+        _spelt(energy or "") or None,
+        _spelt(vehicle_class or "") or None,
+        frozenset(_spelt(tag) for tag in tags if tag.strip()),
+    )
+
+
+def _version_of(
+    fence_id: str,
+    version: int,
+    feature: Mapping[str, Any],
+    properties: Mapping[str, Any],
+    default_valid_from_ms: int,
+) -> FenceVersion:
+    datum = properties.get("datum", "wgs84")
+    if datum != "wgs84":
+        raise FeatureError(
+            f"datum {datum!r} is not converted by this build; give the geometry in wgs84"
+        )
+    severity = properties.get("severity", "serious")
+    if severity not in get_args(Severity):
+        raise FeatureError(f"severity: {severity!r} is not one of {', '.join(get_args(Severity))}")
+    valid_from_ms = _instant(properties, "valid_from", default_valid_from_ms)
+    valid_to_ms = _instant(properties, "valid_to", NEVER_MS)
+    if valid_to_ms <= valid_from_ms:
+        raise FeatureError("valid_to must be later than valid_from")
+    return FenceVersion(
+        fence_id=fence_id,
+        version=version,
+        area=_area(feature.get("geometry")),
+        rules=_rules(properties.get("rules", [])),
+        settings=_settings(properties),
+        applies_to=_scope(properties.get("applies_to") or {}),
+        name=str(properties.get("name") or fence_id),
+        severity=severity,
+        timezone=_timezone(properties.get("timezone", "Asia/Shanghai")),
+        valid_from_ms=valid_from_ms,
+        valid_to_ms=valid_to_ms,
+    )
+
+
+def _fence_id(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise FeatureError("properties.id: a fence needs an id (text)")
+    if len(str(value)) > ID_LENGTH_MAX:
+        raise FeatureError(f"properties.id: longer than {ID_LENGTH_MAX} characters")
+    return str(value)
+
+
+def _refuse_slips(properties: Mapping[str, Any]) -> None:
+    for name in properties:
+        if name in PROPERTIES:
+            continue
+        near = difflib.get_close_matches(str(name), PROPERTIES, n=1, cutoff=_SLIP_CUTOFF)
+        if near:
+            raise FeatureError(f"properties.{name}: did you mean {near[0]!r}?")
+
+
+def _area(geometry: Any) -> Any:
+    if not isinstance(geometry, Mapping):
+        raise FeatureError("geometry: expected a GeoJSON geometry")
+    kind = geometry.get("type")
+    if kind in ("Point", "LineString"):
+        shape = "circle (Point)" if kind == "Point" else "corridor (LineString)"
+        raise FeatureError(
+            f"geometry: a {shape} is not judged by this build yet; draw it as a Polygon"
+        )
+    coordinates = geometry.get("coordinates")
+    if kind == "Polygon":
+        return area_of_rings([_rings(coordinates)])
+    if kind == "MultiPolygon" and isinstance(coordinates, list) and coordinates:
+        return area_of_rings([_rings(part) for part in coordinates])
+    raise FeatureError(f"geometry: type {kind!r} is not one of Polygon, MultiPolygon")
+
+
+def _rings(coordinates: Any) -> list[list[tuple[float, float]]]:
+    if not isinstance(coordinates, list) or not all(isinstance(ring, list) for ring in coordinates):
+        raise FeatureError("geometry: a Polygon's coordinates are a list of rings")
+    return [[_vertex(vertex) for vertex in ring] for ring in coordinates]
+
+
+def _vertex(vertex: Any) -> tuple[float, float]:
+    match vertex:
+        case [float() | int() as longitude, float() | int() as latitude, *_]:
+            if abs(longitude) <= 180 and abs(latitude) <= 90:
+                return float(longitude), float(latitude)
+            hint = "; longitude comes first" if abs(latitude) > 90 >= abs(longitude) else ""
+            raise FeatureError(f"geometry: [{longitude}, {latitude}] is not on the Earth{hint}")
+    raise FeatureError(f"geometry: {vertex!r} is not [longitude, latitude]")
+
+
+def _settings(properties: Mapping[str, Any]) -> Settings:
+    default = Settings()
+    return Settings(
+        confirm_s=_number(properties, "confirm_s", default.confirm_s, 0, SECONDS_MAX),
+        hysteresis_m=_number(properties, "hysteresis_m", default.hysteresis_m, 0, HYSTERESIS_M_MAX),
+        gap_s=_number(properties, "gap_s", default.gap_s, 0.001, SECONDS_MAX),
+        gap_m=_number(properties, "gap_m", default.gap_m, 1, GAP_M_MAX),
+    )
+
+
+def _scope(applies_to: Any) -> Scope:
+    if not isinstance(applies_to, Mapping):
+        raise FeatureError("applies_to: expected an object")
+    lists: dict[str, frozenset[str]] = {}
+    for name, values in applies_to.items():
+        if name not in ("energy", "class", "tags_any", "tags_none"):
+            raise FeatureError(
+                f"applies_to.{name}: is not one of energy, class, tags_any, tags_none"
+            )
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise FeatureError(f"applies_to.{name}: expected a list of texts")
+        lists["vehicle_class" if name == "class" else name] = frozenset(map(_spelt, values))
+    return Scope(**lists)
+
+
+def _rules(rules: Any) -> tuple[Rule, ...]:
+    if not isinstance(rules, list) or len(rules) > RULES_MAX:
+        raise FeatureError(f"rules: expected a list of at most {RULES_MAX}")
+    parsed = tuple(_rule(rule) for rule in rules)
+    names = [rule.name for rule in parsed]
+    for name in names:
+        if names.count(name) > 1:
+            raise FeatureError(f"rules: {name} stands twice; give it its own fence")
+    return parsed
+
+
+def _rule(rule: Any) -> Rule:
+    name = rule.get("rule") if isinstance(rule, Mapping) else None
+    if not isinstance(name, str):
+        raise FeatureError('rules: each is an object with a name, like {"rule": "no_entry"}')
+    if name in _NOT_YET_RULES:
+        raise FeatureError(f"rules: {name} is not judged by this build yet; leave it out")
+    if name not in RULES:
+        near = difflib.get_close_matches(name, [*RULES, *_NOT_YET_RULES], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(RULES)}"
+        raise FeatureError(f"rules: {name!r} is no rule{hint}")
+    try:
+        return RULES[name](rule)
+    except FeatureError as error:
+        raise FeatureError(f"rules: {name}: {error}") from error
+
+
+def _no_entry(rule: Mapping[str, Any]) -> Rule:
+    _only(rule, {"rule"}, {"hours"})
+    return NoEntry()
+
+
+def _speed_limit(rule: Mapping[str, Any]) -> Rule:
+    _only(rule, {"rule", "limit_kmh", "for_s"}, {"night_limit_kmh", "night_hours", "hours"})
+    if "limit_kmh" not in rule:
+        raise FeatureError("limit_kmh is missing")
+    return SpeedLimit(
+        limit_kmh=_number(rule, "limit_kmh", 0, 0, SPEED_KMH_MAX),
+        for_s=_number(rule, "for_s", 10, 0, SECONDS_MAX),
+    )
+
+
+RULES: dict[str, Callable[[Mapping[str, Any]], Rule]] = {
+    "no_entry": _no_entry,
+    "speed_limit": _speed_limit,
+}
+
+
+def _only(rule: Mapping[str, Any], known: set[str], not_yet: set[str]) -> None:
+    for name in rule:
+        if name in not_yet:
+            raise FeatureError(
+                f"{name} is not judged by this build yet; without it the rule always holds"
+            )
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known | not_yet, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise FeatureError(f"{name!r} is no limit of this rule{hint}")
+
+
+def _number(
+    where: Mapping[str, Any], name: str, default: float, least: float, most: float
+) -> float:
+    value = where.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise FeatureError(f"{name}: {value!r} is not a number")
+    if not least <= value <= most:
+        raise FeatureError(f"{name}: {value:g} is not within {least:g} and {most:g}")
+    return float(value)
+
+
+def _instant(properties: Mapping[str, Any], name: str, default_ms: int) -> int:
+    value = properties.get(name)
+    if value is None:
+        return default_ms
+    try:
+        return parse_time(value)
+    except (ValueError, AttributeError) as error:
+        raise FeatureError(
+            f"{name}: {value!r} is not a time like 2026-11-20T08:00:00+08:00"
+        ) from error
+
+
+def _timezone(name: Any) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise FeatureError(f"timezone: {name!r} is not a zone like Asia/Shanghai") from error
+
+
+def _spelt(text: str) -> str:
+    return text.strip().lower()

@@ -1,0 +1,123 @@
+"""The state machine of one vehicle and one fence: a side and, perhaps, a pending transition.
+
+A *run* is the uninterrupted path on the other side of the true edge; where it began is the instant
+of the transition it may become. While the run is also *beyond* the hysteresis, a timer counts;
+it is confirmed when the timer reaches `confirm_ms`. Back within the hysteresis the timer is
+forgotten, back on the confirmed side of the true edge the run is. So a reading strictly on the
+confirmed side leaves nothing pending, which is what makes it an anchor.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from greenhaul_cloud.fences.index import IN_FAR, IN_NEAR, OUT_FAR
+from greenhaul_cloud.fold.intervals import Certainty, How, Side, Transition
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    began_ms: int
+    how: How
+    certainty: Certainty
+
+
+class Presence:
+    """Folds what the path does, in order, into transitions."""
+
+    def __init__(self, side: Side, confirm_ms: int, version_at: Callable[[int], int]) -> None:
+        """version_at: the number of the fence version in force at an instant."""
+        self.side = side
+        self.transitions: list[Transition] = []
+        self._version_at = version_at
+        self._confirm_ms = confirm_ms
+        self._confirm_since_ms: int | None = None
+        self._run: _Run | None = None
+        self._beyond_since_ms: int | None = None
+        self._gaps_ms: list[int] = []  # gaps whose doubt waits for the pending transition
+
+    def begin(self, time_ms: int, how: How, certainty: Certainty) -> None:
+        """First known inside: presence needs no confirmation."""
+        self.side = Side.INSIDE
+        self._emit(time_ms, time_ms, how, certainty)
+
+    def end(self, time_ms: int, known_ms: int, how: How, certainty: Certainty) -> None:
+        """The fence binds no longer, as known at `known_ms`; whatever is pending lapses."""
+        if self.side is Side.INSIDE:
+            self._settle_gaps(known_ms)
+            self.side = Side.OUTSIDE
+            self._emit(time_ms, known_ms, how, certainty)
+
+    def require(self, time_ms: int, confirm_ms: int) -> None:
+        """From now on a side must hold this long."""
+        self.pass_time(time_ms)
+        self._confirm_ms, self._confirm_since_ms = confirm_ms, time_ms
+
+    def pass_time(self, until_ms: int) -> None:
+        """The path keeps its class until then; a pending transition may be confirmed on the way."""
+        since_ms = self._beyond_since_ms
+        if since_ms is None or until_ms <= since_ms or until_ms - since_ms < self._confirm_ms:
+            return
+        run = self._run
+        assert run is not None, "only a run is beyond"
+        at_ms = since_ms + self._confirm_ms
+        if self._confirm_since_ms is not None and at_ms < self._confirm_since_ms:
+            at_ms = self._confirm_since_ms
+        self.side = Side.INSIDE if self.side is Side.OUTSIDE else Side.OUTSIDE
+        self._emit(run.began_ms, at_ms, run.how, run.certainty)
+        if self.side is Side.INSIDE:
+            self._settle_gaps(at_ms)
+        self._forget()
+
+    def occupy(self, time_ms: int, place: int, run: _Run | None = None) -> None:
+        """From now on the path is of class `place`; `run` says how a run that begins here did."""
+        self.pass_time(time_ms)
+        if (place >= IN_NEAR) == (self.side is Side.INSIDE):
+            self._return(time_ms)
+            return
+        if self._run is None:
+            self._run = run or _Run(time_ms, How.CROSSING, Certainty.CERTAIN)
+        if place not in (OUT_FAR, IN_FAR):
+            self._beyond_since_ms = None
+        elif self._beyond_since_ms is None:
+            self._beyond_since_ms = time_ms
+
+    def stand(self, time_ms: int, place: int) -> None:
+        """A parked truck is seen at `place`: it does not cross, but it can be seen to be back."""
+        self.pass_time(time_ms)
+        if (place >= IN_NEAR) == (self.side is Side.INSIDE):
+            self._return(time_ms)
+
+    def jump(self, time_ms: int, place: int, to_time_ms: int, to_place: int) -> None:
+        """Nobody saw the path between two readings: a gap that nothing bridges.
+
+        Both ends of one class: that class is held to have lasted. Both inside: the visit goes on,
+        possibly. One inside: that reading is the end of the stay, possibly.
+        """
+        self.pass_time(time_ms)
+        if self.side is Side.INSIDE or self._run is not None:
+            self._gaps_ms.append(time_ms)
+        if place == to_place:
+            self.occupy(to_time_ms, to_place)
+            return
+        self._beyond_since_ms = None
+        is_entry = to_place >= IN_NEAR
+        began_ms = to_time_ms if is_entry else time_ms
+        self.occupy(to_time_ms, to_place, _Run(began_ms, How.GAP, Certainty.POSSIBLE))
+
+    def _return(self, time_ms: int) -> None:
+        """Seen on the confirmed side: what was pending is not; a visit went on over its gaps."""
+        if self.side is Side.INSIDE:
+            self._settle_gaps(time_ms)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._run, self._beyond_since_ms, self._gaps_ms = None, None, []
+
+    def _settle_gaps(self, known_ms: int) -> None:
+        for gap_ms in self._gaps_ms:
+            self._emit(gap_ms, known_ms, How.GAP, Certainty.POSSIBLE)
+        self._gaps_ms = []
+
+    def _emit(self, time_ms: int, known_ms: int, how: How, certainty: Certainty) -> None:
+        version = self._version_at(time_ms)
+        self.transitions.append(Transition(time_ms, known_ms, self.side, how, certainty, version))

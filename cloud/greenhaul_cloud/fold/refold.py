@@ -1,0 +1,199 @@
+"""The fold resumed: from the last anchor before a change until it agrees with the store again.
+
+What lies before the anchor and after the stop is neither read nor touched. The result equals a fold
+from scratch over everything stored, whatever the order in which it came.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from greenhaul_cloud.fences.index import FenceIndex
+from greenhaul_cloud.fences.model import RuleName
+from greenhaul_cloud.fold.evidence import evidence_of, evidence_span
+from greenhaul_cloud.fold.intervals import Transition, Violation, Visit
+from greenhaul_cloud.fold.matching import Matching, match
+from greenhaul_cloud.fold.path import Path
+from greenhaul_cloud.fold.readings import Neighbourhood, ReadingWindow
+from greenhaul_cloud.fold.resume import Outcome, Resumption
+from greenhaul_cloud.fold.violations import presence_violations_of
+from greenhaul_cloud.fold.visits import visits_of
+from greenhaul_cloud.fold.windows import Interval, Window
+
+K = TypeVar("K", int, str)
+
+EvidenceKey = tuple[RuleName, int]  # rule and began_ms: unique for one vehicle and fence
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFold(Generic[K]):
+    """What the store holds of one vehicle and fence: all of it, withdrawn intervals left out."""
+
+    transitions: Sequence[Transition] = ()
+    visits: Sequence[tuple[K, Visit]] = ()
+    violations: Sequence[tuple[K, Violation]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refold(Generic[K]):
+    """What to write for one vehicle and fence; everything not named stays as it is.
+
+    transitions: all of them, in order; `removed` and `added` are the difference. evidence: GeoJSON
+    of every violation whose evidence may have changed, new ones among them.
+    """
+
+    transitions: tuple[Transition, ...]
+    removed: tuple[Transition, ...]
+    added: tuple[Transition, ...]
+    visits: Matching[K, Visit]
+    violations: Matching[K, Violation]
+    evidence: Mapping[EvidenceKey, dict[str, Any]]
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the store already says all this."""
+        return (
+            not (self.removed or self.added or self.evidence)
+            and self.visits.is_unchanged
+            and self.violations.is_unchanged
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleRefold(Generic[K]):
+    """What to write for one vehicle, by fence id; fences in which nothing changed are left out.
+
+    readings_read: how many readings were loaded to find this out.
+    """
+
+    fences: Mapping[str, Refold[K]]
+    readings_read: int
+
+
+def refold(
+    readings: ReadingWindow,
+    fences: Mapping[str, Sequence[Window]],
+    stored: Mapping[str, StoredFold[K]],
+    changes: Iterable[Interval],
+    *,
+    as_of_ms: int,
+    index: FenceIndex,
+    why: str,
+) -> VehicleRefold[K]:
+    """Fold changes of one vehicle into what is stored.
+
+    fences: windows by fence id, as they are now. changes: closed intervals (first, last) of device
+    time in which readings, bindings, fence versions or attributes have changed, all committed;
+    `NEVER_MS` ends one without end. index: holds every version in the windows. why: for amendments.
+
+    Readings later than `as_of_ms` do not exist yet: let it not be earlier than that of the last
+    fold, and count a window border passed since then (`next_border_ms`) as a change at its instant.
+    """
+    nothing: StoredFold[K] = StoredFold()
+    resumptions = {}
+    for fence_id, windows in fences.items():
+        held = stored.get(fence_id, nothing)
+        speeding = [v for _, v in held.violations if v.rule == RuleName.SPEED_LIMIT]
+        resumptions[fence_id] = Resumption(windows, list(held.transitions), speeding)
+    spans = _joined(changes)
+    readings_read = 0
+    for number, span in enumerate(spans):
+        waiting = [r for r in resumptions.values() if not r.has_folded(span)]
+        if waiting:
+            hood = Neighbourhood(readings, *span, as_of_ms)
+            _fold_in(waiting, hood, spans[number:], as_of_ms, index)
+            readings_read += hood.readings_read
+    results = {}
+    for fence_id, resumption in resumptions.items():
+        evidence_window = _Counted(readings, as_of_ms)
+        held = stored.get(fence_id, nothing)
+        result = _result_of(resumption, held, spans, evidence_window, why)
+        readings_read += evidence_window.readings_read
+        if not result.is_unchanged:
+            results[fence_id] = result
+    return VehicleRefold(results, readings_read)
+
+
+def _fold_in(
+    waiting: list[Resumption],
+    hood: Neighbourhood,
+    changes: Sequence[Interval],
+    as_of_ms: int,
+    index: FenceIndex,
+) -> None:
+    """Fold the first change into each fence, loading readings until all are satisfied."""
+    while True:
+        path = Path(hood.track, index)
+        outcomes = [r.fold_in(path, hood, changes, as_of_ms) for r in waiting]
+        pairs = zip(waiting, outcomes, strict=True)
+        waiting = [r for r, outcome in pairs if outcome is not Outcome.DONE]
+        if not waiting:
+            return
+        if Outcome.NEEDS_EARLIER in outcomes:
+            hood.reach_back()
+        if Outcome.NEEDS_LATER in outcomes:
+            hood.reach_forth()
+
+
+def _result_of(
+    resumption: Resumption,
+    held: StoredFold[K],
+    changes: Sequence[Interval],
+    readings: "_Counted",
+    why: str,
+) -> Refold[K]:
+    transitions = tuple(resumption.transitions)
+    before, after = set(held.transitions), set(transitions)
+    visits = visits_of(transitions)
+    violations = presence_violations_of(visits, resumption.windows)
+    violations += [_renamed(v, visits) for v in resumption.speeding]
+    violations.sort(key=lambda violation: (violation.began_ms, violation.rule))
+    matched = match(held.violations, violations, why)
+    new = (*matched.added, *(amendment.now for amendment in matched.amended))
+    touched = {(violation.rule, violation.began_ms): violation for violation in new}
+    for violation in violations:
+        low_ms, high_ms = evidence_span(violation)
+        if any(first_ms <= high_ms and last_ms >= low_ms for first_ms, last_ms in changes):
+            touched[violation.rule, violation.began_ms] = violation
+    return Refold(
+        transitions=transitions,
+        removed=tuple(t for t in held.transitions if t not in after),
+        added=tuple(t for t in transitions if t not in before),
+        visits=match(held.visits, visits, why),
+        violations=matched,
+        evidence={key: readings.evidence(violation) for key, violation in touched.items()},
+    )
+
+
+def _renamed(violation: Violation, visits: Iterable[Visit]) -> Violation:
+    """The same violation, naming the visit it lies in as that is now."""
+    entered_ms = max(v.entered_ms for v in visits if v.entered_ms <= violation.began_ms)
+    return replace(violation, visit_entered_ms=entered_ms)
+
+
+class _Counted:
+    """Loads evidence and counts the readings."""
+
+    def __init__(self, readings: ReadingWindow, as_of_ms: int) -> None:
+        self._readings = readings
+        self._as_of_ms = as_of_ms
+        self.readings_read = 0
+
+    def evidence(self, violation: Violation) -> dict[str, Any]:
+        """Evidence of a violation from the readings around its beginning."""
+        low_ms, high_ms = evidence_span(violation)
+        track = self._readings.load(low_ms, min(high_ms, self._as_of_ms) + 1).ordered()
+        self.readings_read += len(track)
+        return evidence_of(track, violation)
+
+
+def _joined(changes: Iterable[Interval]) -> list[Interval]:
+    """Closed intervals in order, those that touch made one."""
+    union: list[Interval] = []
+    for first_ms, last_ms in sorted(changes):
+        assert first_ms <= last_ms, "a change ends no earlier than it begins"
+        if union and first_ms <= union[-1][1]:
+            union[-1] = (union[-1][0], max(last_ms, union[-1][1]))
+        else:
+            union.append((first_ms, last_ms))
+    return union
