@@ -183,11 +183,10 @@ def close_session(connection: Connection, token_hash: bytes) -> None:
 
 def record(
     connection: Connection,
-    *,
+    now_ms: int,
     user_name: str,
     action: str,
     subject: str,
-    now_ms: int,
     detail: dict[str, Any] | None = None,
 ) -> None:
     """Writes into the audit, in the transaction of what was done."""

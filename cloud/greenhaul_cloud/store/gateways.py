@@ -1,5 +1,6 @@
 """Gateways, the ledgers of their lanes, and what lies in quarantine."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,3 +99,9 @@ def activity(connection: Connection) -> dict[str, dict[str, Any]]:
             for counter in ("stored", "duplicate", "quarantined", "dropped"):
                 figures[counter] += row[counter]
     return found
+
+
+def lane_figures(row: RowMapping) -> dict[str, Any]:
+    """The ledger of a lane, its settled ranges as a list of [first, last]."""
+    settled = json.loads(row["settled"])
+    return {**row, "settled": settled, "through": settled[-1][1] if settled else 0}

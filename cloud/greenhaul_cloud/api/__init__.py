@@ -1,0 +1,1 @@
+"""The REST API, the live stream and the console's files."""

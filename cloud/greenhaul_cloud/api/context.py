@@ -1,0 +1,41 @@
+"""What every endpoint works with."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from greenhaul_cloud.api.hub import Hub
+from greenhaul_cloud.auth.throttle import Throttle
+from greenhaul_cloud.config import CloudConfig
+from greenhaul_cloud.store.engine import Store
+
+# By name, whether a part of this process (the broker's connection) is ready, or why not.
+ReadinessCheck = Callable[[], str | None]
+
+
+def system_now_ms() -> int:
+    """The clock of this machine, in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """The store, the settings, the clock, and what is shared by requests."""
+
+    store: Store
+    config: CloudConfig
+    hub: Hub
+    now_ms: Callable[[], int] = system_now_ms
+    throttle: Throttle = field(default_factory=Throttle)
+    readiness: dict[str, ReadinessCheck] = field(default_factory=dict)
+
+
+def context_of(request: Request) -> ApiContext:
+    """The context of the application a request came to."""
+    return cast(ApiContext, request.app.state.context)
+
+
+Context = Annotated[ApiContext, Depends(context_of)]

@@ -1,0 +1,193 @@
+"""Gateways with the ledgers of their lanes, and the quarantine."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import BeforeValidator, Field, StringConstraints
+from sqlalchemy import RowMapping
+
+from greenhaul_cloud.api.context import Context
+from greenhaul_cloud.api.guard import Admin, Authority
+from greenhaul_cloud.api.problems import not_found
+from greenhaul_cloud.api.shapes import (
+    Instant,
+    Listing,
+    Name,
+    PageByNumber,
+    PageByText,
+    RowId,
+    Shape,
+    TextQuery,
+    Wish,
+    listing_of,
+)
+from greenhaul_cloud.store import accounts
+from greenhaul_cloud.store import gateways as kept
+from greenhaul_cloud.store.settling import to_unsigned
+from greenhaul_protocols.topics import GATEWAY_ID
+
+router = APIRouter()
+
+# A gateway in front of more terminals than this is granted them by a pattern.
+GRANTS_MAX = 1000
+
+
+def show_epoch(epoch: int) -> str:
+    """An epoch as 16 hex digits: 64 bits are more than a JSON number surely carries."""
+    return f"{to_unsigned(epoch):016x}"
+
+
+Epoch = Annotated[str, BeforeValidator(lambda value: show_epoch(value))]
+
+
+class GatewayWish(Wish):
+    """A gateway, and the sources it may carry beside its own inputs; a final * is any rest."""
+
+    id: Annotated[str, StringConstraints(pattern=f"^{GATEWAY_ID.pattern}$")]
+    sources: Annotated[list[Name], Field(max_length=GRANTS_MAX, default_factory=list)]
+
+
+class LaneShape(Shape):
+    """The ledger of a lane: each number of `settled` is counted once, in one of the counters."""
+
+    lane: int
+    settled: list[tuple[int, int]]
+    through: int = Field(description="The highest number settled.")
+    stored: int
+    duplicate: int
+    quarantined: int
+    dropped: int
+
+
+class EpochShape(Shape):
+    """One life of a gateway's outbox."""
+
+    epoch: Epoch
+    revision: int
+    first_block_at: Instant
+    last_block_at: Instant
+    lanes: list[LaneShape]
+
+
+class GatewayShape(Shape):
+    """A gateway."""
+
+    id: str
+    sources: list[str]
+    suggested_vehicle_id: str | None
+    created_at: Instant
+    last_block_at: Instant | None
+    is_online: bool | None
+    epochs: list[EpochShape]
+
+
+class GatewayFigures(Shape):
+    """A gateway's counters over all epochs and lanes."""
+
+    id: str
+    is_online: bool | None
+    last_block_at: Instant | None
+    stored: int
+    duplicate: int
+    quarantined: int
+    dropped: int
+
+
+class QuarantineShape(Shape):
+    """What could not be stored; `source` null means a whole block."""
+
+    id: int
+    gateway_id: str
+    epoch: Epoch
+    lane: int
+    first: int
+    last: int
+    source: str | None
+    reason: str
+    stored_time: Instant
+    released_at: Instant | None
+
+
+class QuarantineDetail(QuarantineShape):
+    """With its bytes, in hex."""
+
+    raw: str
+
+
+@router.get("/gateways", response_model=Listing[GatewayShape], tags=["gateways"])
+def list_gateways(context: Context, caller: Authority, page: PageByText) -> object:
+    """Gateways by id."""
+    with context.store.read() as connection:
+        found = kept.list_gateways(connection, caller.scope, page)
+        ledgers = kept.ledgers(connection, [row["id"] for row in found.rows])
+    return listing_of(found, lambda row: _shown(row, ledgers.get(row["id"], {})))
+
+
+@router.post(
+    "/gateways",
+    response_model=GatewayShape,
+    status_code=HTTPStatus.CREATED,
+    tags=["gateways"],
+    responses={200: {"model": GatewayShape, "description": "It was known; its grants are new."}},
+)
+def put_gateway(wish: GatewayWish, response: Response, context: Context, admin: Admin) -> object:
+    """Enters a gateway, or changes what it may carry."""
+    now_ms = context.now_ms()
+    with context.store.write() as connection:
+        if not kept.put_gateway(connection, wish.id, wish.sources, now_ms):
+            response.status_code = HTTPStatus.OK
+        detail = {"sources": wish.sources}
+        accounts.record(connection, now_ms, admin.name, "gateway.put", wish.id, detail)
+        row = kept.find_gateway(connection, admin.scope, wish.id)
+        assert row is not None, "written in this transaction"
+        return _shown(row, kept.ledgers(connection, [wish.id]).get(wish.id, {}))
+
+
+@router.get("/gateways/{gateway_id}", response_model=GatewayShape, tags=["gateways"])
+def show_gateway(gateway_id: str, context: Context, caller: Authority) -> object:
+    """A gateway."""
+    with context.store.read() as connection:
+        row = kept.find_gateway(connection, caller.scope, gateway_id)
+        if row is None:
+            raise not_found("gateway", gateway_id)
+        return _shown(row, kept.ledgers(connection, [gateway_id]).get(gateway_id, {}))
+
+
+@router.get("/quarantine", response_model=Listing[QuarantineShape], tags=["quarantine"])
+def list_quarantine(
+    context: Context, caller: Authority, page: PageByNumber, gateway_id: TextQuery = None
+) -> object:
+    """What could not be stored, newest first."""
+    with context.store.read() as connection:
+        found = kept.list_quarantine(connection, caller.scope, page, gateway_id=gateway_id)
+    return listing_of(found, dict)
+
+
+@router.get("/quarantine/{quarantine_id}", response_model=QuarantineDetail, tags=["quarantine"])
+def show_quarantined(quarantine_id: RowId, context: Context, caller: Authority) -> object:
+    """One entry, with its bytes."""
+    with context.store.read() as connection:
+        row = kept.find_quarantined(connection, caller.scope, quarantine_id)
+    if row is None:
+        raise not_found("quarantine entry", quarantine_id)
+    return {**row, "raw": row["raw"].hex()}
+
+
+def _shown(
+    row: RowMapping, epochs: dict[int, tuple[RowMapping, list[RowMapping]]]
+) -> dict[str, Any]:
+    return {
+        **row,
+        "last_block_at": row["last_block_time"],
+        "epochs": [
+            {
+                "epoch": epoch["epoch"],
+                "revision": epoch["revision"],
+                "first_block_at": epoch["first_block_time"],
+                "last_block_at": epoch["last_block_time"],
+                "lanes": [kept.lane_figures(lane) for lane in lanes],
+            }
+            for epoch, lanes in epochs.values()
+        ],
+    }

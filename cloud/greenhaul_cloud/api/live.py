@@ -1,0 +1,179 @@
+"""`/live`: server-sent events (HTML standard, section 9.2)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+
+from greenhaul_cloud.api.context import ApiContext, Context
+from greenhaul_cloud.api.findings import ViolationShape, show_violation
+from greenhaul_cloud.api.gateways import GatewayFigures
+from greenhaul_cloud.api.guard import BearerHeader, Caller, SessionCookie, identify, principal_of
+from greenhaul_cloud.api.hub import ITEMS_MAX
+from greenhaul_cloud.api.positions import (
+    Box,
+    BoxQuery,
+    PositionProperties,
+    is_inside,
+    show_position,
+)
+from greenhaul_cloud.api.problems import Problem
+from greenhaul_cloud.api.shapes import ROW_ID_MAX
+from greenhaul_cloud.auth.principal import Principal
+from greenhaul_protocols.errors import Unavailable
+
+router = APIRouter(tags=["live"])
+
+# A stream costs a socket and a task; a city's control rooms have tens of screens.
+STREAMS_MAX = 500
+# Proxies cut lines silent for 30 s or more.
+HEARTBEAT_S = 15.0
+# What EventSource waits before it comes back, milliseconds.
+RETRY_MS = 2000
+
+_POSITIONS = TypeAdapter(list[PositionProperties])
+_VIOLATIONS = TypeAdapter(list[ViolationShape])
+_GATEWAYS = TypeAdapter(list[GatewayFigures])
+
+
+class _Watcher:
+    """One stream: whom it is for, and how far it has seen."""
+
+    def __init__(
+        self, context: ApiContext, principal: Principal, box: Box | None, after: int | None
+    ) -> None:
+        self._hub = context.hub
+        self.principal = principal
+        self._box = box
+        self._beat = 0
+        self._after = after
+
+    def see_anew(self, principal: Principal) -> None:
+        """Another scope: everything is news again."""
+        self.principal = principal
+        self._beat = 0
+
+    async def news(self) -> AsyncIterator[str]:
+        """Events for what changed since the last time."""
+        hub, scope = self._hub, self.principal.scope
+        since, self._beat = self._beat, hub.beat
+        if self._after is None:
+            self._after = hub.feed_end
+            yield f"id: {self._after}\n\n"
+        positions = [
+            show_position(one)
+            for one in hub.positions.since(since)
+            if scope.admits(one.enterprise_id) and is_inside(one, self._box)
+        ]
+        for at in range(0, len(positions), ITEMS_MAX):
+            yield _event("positions", _POSITIONS, positions[at : at + ITEMS_MAX])
+        while self._after < hub.feed_end:
+            before = self._after
+            self._after, violations = await hub.violations_since(before, scope)
+            if violations:
+                shown = [show_violation(row) for row in violations]
+                yield _event("violations", _VIOLATIONS, shown, self._after)
+            if self._after == before:
+                break
+        gateways = hub.gateways.since(since) if scope.is_whole else []
+        for at in range(0, len(gateways), ITEMS_MAX):
+            yield _event("gateways", _GATEWAYS, gateways[at : at + ITEMS_MAX])
+
+
+def _event(
+    name: str, adapter: TypeAdapter[Any], items: list[Any], number: int | None = None
+) -> str:
+    shown = adapter.dump_json(adapter.validate_python(items, from_attributes=True)).decode()
+    head = "" if number is None else f"id: {number}\n"
+    return f'{head}event: {name}\ndata: {{"items":{shown}}}\n\n'
+
+
+def _resume_point(
+    last_event_id: Annotated[str | None, Header(description="Resume violations after it.")] = None,
+) -> int | None:
+    """The number of Last-Event-ID; what is not ours is as good as none."""
+    if last_event_id is None or not last_event_id.isdecimal() or len(last_event_id) > 19:
+        return None
+    return min(int(last_event_id), ROW_ID_MAX)
+
+
+@router.get(
+    "/live",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": 'Events `positions`, `violations`, `gateways`, each `{"items": []}`',
+            "content": {"text/event-stream": {}},
+        }
+    },
+)
+async def live(
+    request: Request,
+    context: Context,
+    caller: Caller,
+    box: BoxQuery,
+    after: Annotated[int | None, Depends(_resume_point)],
+    bearer: BearerHeader,
+    session_key: SessionCookie,
+) -> StreamingResponse:
+    """Positions at most once a second, violations as they change, gateways' figures."""
+    if context.hub.watching >= STREAMS_MAX or context.hub.is_stopping:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "too many streams", headers={"Retry-After": "5"}
+        )
+    watcher = _Watcher(context, caller, box, after)
+    token = bearer.credentials if bearer else None
+    return StreamingResponse(
+        _stream(request, context, watcher, token, session_key),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(
+    request: Request,
+    context: ApiContext,
+    watcher: _Watcher,
+    token: str | None,
+    session_key: str | None,
+) -> AsyncIterator[str]:
+    hub, loop = context.hub, asyncio.get_running_loop()
+    hub.enter()
+    try:
+        yield f"retry: {RETRY_MS}\n\n"
+        checked_s = loop.time()
+        while not await request.is_disconnected():
+            is_news = await hub.next_beat(HEARTBEAT_S)
+            if hub.is_stopping:
+                return
+            if loop.time() - checked_s >= HEARTBEAT_S:
+                checked_s = loop.time()
+                if not await _may_go_on(context, watcher, token, session_key):
+                    return
+                yield ": still here\n\n"
+            if is_news:
+                async for event in watcher.news():
+                    yield event
+    finally:
+        hub.leave()
+
+
+async def _may_go_on(
+    context: ApiContext, watcher: _Watcher, token: str | None, session_key: str | None
+) -> bool:
+    """Whether the caller is still let in, perhaps to see other things than before."""
+    try:
+        user = await run_sync(identify, context, token, session_key)
+    except Unavailable:
+        return True  # asked again at the next heartbeat; the store shows nothing meanwhile
+    if user is None:
+        return False
+    principal = principal_of(user)
+    if principal != watcher.principal:
+        watcher.see_anew(principal)
+    return True
