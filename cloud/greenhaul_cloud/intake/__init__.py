@@ -1,0 +1,1 @@
+"""Intake: MQTT to blocks to store to receipts."""

@@ -1,0 +1,252 @@
+"""The intake's worker: takes deliveries in order, stores them in flushes, then acknowledges.
+
+Nothing is acknowledged and no receipt goes out before its commit. A store that is away is waited
+for with everything kept; a block the store refuses is set aside alone, so it stops nobody.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from greenhaul_cloud.intake.counters import IntakeCounters
+from greenhaul_cloud.intake.schedule import ReceiptSchedule
+from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.inspection import ReceivedBlock
+from greenhaul_cloud.store.presence import note_presence
+from greenhaul_cloud.store.write import StoreResult, store_blocks
+from greenhaul_protocols.errors import Unavailable
+from greenhaul_protocols.receipt import Receipt
+
+log = logging.getLogger(__name__)
+
+# A flush ends when the queue runs dry, or at one of these.
+FLUSH_READINGS_MAX = 10_000
+FLUSH_BLOCKS_MAX = 2_000
+FLUSH_WAIT_S_MAX = 0.2
+# Unacknowledged messages the broker may have with us at 64 KiB each: 64 MB at the most.
+DELIVERIES_MAX = 1_000
+# Presence and QoS 0 messages come beside them; when this is full, messages stay unacknowledged
+# and the connection is made anew, so that the broker sends them again.
+QUEUE_MAX = 2 * DELIVERIES_MAX
+BACKOFF_S_MAX = 10.0
+LOG_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A block the broker sent, with what its acknowledgement needs."""
+
+    block: ReceivedBlock
+    message_id: int
+    qos: int
+    generation: int  # of the connection it came on
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A gateway's connection came or went."""
+
+    gateway: str
+    is_online: bool
+
+
+class Wire(Protocol):
+    """The broker, as far as the worker needs it."""
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker, if the delivery's connection still stands."""
+
+    def publish_receipt(self, receipt: Receipt) -> bool:
+        """Send a retained receipt; False when there is no connection just now."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class IntakeWorker:
+    """Runs in a thread of its own; `deliver` may be called from any other."""
+
+    def __init__(
+        self,
+        store: Store,
+        wire: Wire,
+        counters: IntakeCounters,
+        *,
+        on_stored: Callable[[], None] = lambda: None,
+        now_ms: Callable[[], int] = _now_ms,
+    ) -> None:
+        self._store, self._wire, self._counters = store, wire, counters
+        self._on_stored, self._now_ms = on_stored, now_ms
+        self._queue: queue.Queue[Delivery | Presence | None] = queue.Queue(QUEUE_MAX)
+        self._schedule = ReceiptSchedule()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._complained_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin storing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the flush at hand and end; what is still queued was never acknowledged."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            with suppress(queue.Full):  # a full queue has nobody waiting at it
+                self._queue.put_nowait(None)
+            self._thread.join()
+
+    def deliver(self, item: Delivery | Presence) -> bool:
+        """Hand over what came; False when the queue is full and it was not taken."""
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            self._counters.overruns.inc()
+            return False
+        return True
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._take_turn()
+            except Exception:
+                log.exception("event=intake_turn_failed")
+                self._stopping.wait(1.0)
+
+    def _take_turn(self) -> None:
+        items = self._gather()
+        deliveries = [item for item in items if isinstance(item, Delivery)]
+        if deliveries:
+            self._store_all(deliveries)
+        for item in items:
+            if isinstance(item, Presence):
+                self._note_presence(item)
+        self._send_receipts()
+        self._counters.queued.set(self._queue.qsize())
+
+    def _note_presence(self, presence: Presence) -> None:
+        try:
+            note_presence(self._store, presence.gateway, presence.is_online, self._now_ms())
+        except Unavailable as error:  # the broker retains it for our next connection
+            self._complain("store", "event=store_unavailable error=%s", error)
+
+    def _gather(self) -> list[Delivery | Presence]:
+        """Wait for something, then take all there is, up to a flush's bounds."""
+        next_ms = self._schedule.next_due_ms()
+        wait_s = 1.0 if next_ms is None else (next_ms - self._now_ms()) / 1000
+        items: list[Delivery | Presence] = []
+        try:
+            first = self._queue.get(timeout=min(max(wait_s, 0.001), 1.0))
+        except queue.Empty:
+            return items
+        ends_at, readings = time.monotonic() + FLUSH_WAIT_S_MAX, 0
+        while first is not None:
+            items.append(first)
+            readings += first.block.count if isinstance(first, Delivery) else 0
+            is_full = readings >= FLUSH_READINGS_MAX or len(items) >= FLUSH_BLOCKS_MAX
+            if is_full or time.monotonic() >= ends_at:
+                break
+            try:
+                first = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        return items
+
+    def _store_all(self, deliveries: Sequence[Delivery]) -> None:
+        try:
+            result = self._store_when_possible([one.block for one in deliveries])
+        except Exception:
+            if self._stopping.is_set():
+                raise
+            log.exception("event=flush_failed blocks=%d action=one_by_one", len(deliveries))
+            for one in deliveries:
+                self._store_alone(one)
+            return
+        self._settle(deliveries, result)
+
+    def _store_alone(self, delivery: Delivery) -> None:
+        """Find out whether it is this block that the store refuses, and set it aside if so."""
+        result = StoreResult()
+        try:
+            result = self._store_when_possible([delivery.block])
+        except Exception as error:
+            if self._stopping.is_set():
+                raise
+            log.exception("event=block_refused gateway=%s", delivery.block.gateway)
+            refused = replace(delivery.block, fault=f"could not be stored: {error}")
+            try:
+                result = self._store_when_possible([refused])
+            except Exception:
+                # settled by nothing, so its gateway still has it
+                log.exception("event=block_left gateway=%s", delivery.block.gateway)
+        self._settle([delivery], result)
+
+    def _store_when_possible(self, blocks: Sequence[ReceivedBlock]) -> StoreResult:
+        """Wait out a store that is away. Raises what is no matter of waiting."""
+        backoff_s = 0.1
+        while True:
+            try:
+                with self._counters.flush_s.time():
+                    return store_blocks(self._store, blocks, self._now_ms())
+            except Unavailable as error:
+                self._counters.retries.inc()
+                self._complain("store", "event=store_unavailable error=%s", error)
+                if self._stopping.wait(backoff_s):
+                    raise
+                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+
+    def _settle(self, deliveries: Sequence[Delivery], result: StoreResult) -> None:
+        """After the commit: acknowledge, count, put receipts on their way."""
+        now_ms = self._now_ms()
+        for one in deliveries:
+            self._wire.acknowledge(one)
+        asked = {
+            (one.block.gateway, one.block.block.header.epoch)
+            for one in deliveries
+            if one.block.block and (one.block.block.header.asks_receipt or not one.block.count)
+        }
+        for key, receipt in result.receipts.items():
+            self._schedule.note(receipt, now_ms, is_asked=key in asked)
+        self._count(deliveries, result)
+        if result.marked:
+            self._on_stored()
+
+    def _count(self, deliveries: Sequence[Delivery], result: StoreResult) -> None:
+        strangers = [one for one in deliveries if one.block.gateway in result.unregistered]
+        blocks = self._counters.blocks
+        blocks.labels("unregistered").inc(len(strangers))
+        blocks.labels("damaged").inc(result.damaged)
+        blocks.labels("settled").inc(len(deliveries) - len(strangers) - result.damaged)
+        for outcome in ("stored", "duplicate", "quarantined", "dropped"):
+            self._counters.numbers.labels(outcome).inc(getattr(result, outcome))
+        for gateway in sorted(result.unregistered):
+            self._complain(
+                gateway,
+                "event=unregistered_gateway gateway=%s action=nothing_settled "
+                "hint='greenhaul-cloud gateway add %s'",
+                gateway,
+                gateway,
+            )
+
+    def _send_receipts(self) -> None:
+        now_ms = self._now_ms()
+        for receipt in self._schedule.due(now_ms):
+            if not self._wire.publish_receipt(receipt):
+                break  # no connection: they wait for the next one
+            self._schedule.sent(receipt)
+            self._counters.receipts.inc()
+        self._schedule.forget_idle(now_ms)
+
+    def _complain(self, subject: str, message: str, *details: object) -> None:
+        """Warn about a subject once a minute."""
+        now = time.monotonic()
+        if now - self._complained_at.get(subject, -LOG_EVERY_S) >= LOG_EVERY_S:
+            if len(self._complained_at) >= QUEUE_MAX:
+                self._complained_at.clear()
+            self._complained_at[subject] = now
+            log.warning(message, *details)

@@ -1,0 +1,178 @@
+"""Readings of one kind on their way into their table: columns in, rows out, in one order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from json import dumps
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenhaul_protocols.bulk import BytesColumn, NumberColumn, SeriesColumns
+from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
+
+Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+IDENTITY_COLUMNS = ("source_id", "device_time", "digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One series of one block: `block` is the block's place in its flush."""
+
+    block: int
+    source_id: int
+    series: SeriesColumns
+
+
+class KindBatch:
+    """Every reading of one kind in a flush, each identity once, in order of identity.
+
+    Row i is reading `reading_of[i]` of the parts put one behind the other; reading j has row
+    `row_of[j]`: two readings of one identity share a row, and the first to come is kept.
+    """
+
+    def __init__(self, kind: int, parts: Sequence[Part], stored_time_ms: int) -> None:
+        self.kind: KindSpec = KINDS[kind]
+        self.stored_time_ms = stored_time_ms
+        lengths = [len(part.series) for part in parts]
+        self.block = np.repeat(np.array([part.block for part in parts], np.int64), lengths)
+        self._flags = np.repeat(np.array([p.series.flags for p in parts], np.int64), lengths)
+        # one merged series: digests and columns are worked out once a flush, not once a series
+        self._merged = _merge([part.series for part in parts])
+        self.number = self._merged.numbers
+        source_id = np.repeat(np.array([p.source_id for p in parts], np.int64), lengths)
+        keys = (source_id, self._merged.device_time_ms, self._merged.digests())
+        order = np.lexsort(keys[::-1])  # stable
+        is_first = np.ones(len(order), np.bool_)
+        is_first[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
+        self.reading_of = order[is_first]
+        self.source_id, self.device_time_ms, self.digest = (key[self.reading_of] for key in keys)
+        self.row_of = np.empty(len(order), np.int64)
+        self.row_of[order] = np.cumsum(is_first) - 1
+        self._is_kept = np.zeros(len(order), np.bool_)
+        self._is_kept[self.reading_of] = True
+
+    def __len__(self) -> int:
+        return len(self.reading_of)
+
+    @property
+    def table_name(self) -> str:
+        """The table of the kind."""
+        return self.kind.name
+
+    def is_new(self, inserted: Bools) -> Bools:
+        """(readings,) whether each reading was stored, given (rows,) which rows were inserted."""
+        return inserted[self.row_of] & self._is_kept
+
+    def which_are(self, identities: set[tuple[int, int, int]]) -> Bools:
+        """(rows,) whether a row's (source_id, device_time, digest) is among these."""
+        keys = zip(*(column.tolist() for column in self._identity()), strict=True)
+        return np.fromiter((key in identities for key in keys), np.bool_, len(self))
+
+    def steps_of(self, name: str) -> tuple[Int64s, Bools]:
+        """(rows,) stored integers of a numeric field, and where there are any."""
+        number = next(spec.number for spec in self.kind.fields if spec.name == name)
+        column = self._merged.columns.get(number)
+        if not isinstance(column, NumberColumn):
+            return np.zeros(len(self), np.int64), np.zeros(len(self), np.bool_)
+        return column.values[self.reading_of], column.present[self.reading_of]
+
+    def time_quality(self) -> NDArray[np.int16]:
+        """(rows,) how each device_time is known."""
+        return self._merged.time_quality[self.reading_of]
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """Columns of `rows`; fields no reading has are left out."""
+        extra = ["extra"] if self._unknown() else []
+        return [*IDENTITY_COLUMNS, "received_time", "stored_time", "time_quality", "flags",
+                *(spec.name for spec in self._specs()), *extra]  # fmt: skip
+
+    @cached_property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Rows as the columns' own types, instants as integers of milliseconds."""
+        columns: list[list[Any]] = [column.tolist() for column in self._identity()]
+        columns += [
+            self._merged.received_time_ms[self.reading_of].tolist(),
+            [self.stored_time_ms] * len(self),
+            self.time_quality().tolist(),
+            self._flags[self.reading_of].tolist(),
+        ]
+        columns += [self._values(spec) for spec in self._specs()]
+        if self._unknown():
+            columns.append([self._extra(i) for i in self.reading_of.tolist()])
+        return list(zip(*columns, strict=True))
+
+    def _identity(self) -> tuple[Int64s, Int64s, Int64s]:
+        return self.source_id, self.device_time_ms, self.digest
+
+    def _specs(self) -> list[FieldSpec]:
+        return [spec for spec in self.kind.fields if spec.number in self._merged.columns]
+
+    def _unknown(self) -> list[int]:
+        return sorted(self._merged.columns.keys() - self.kind.by_number.keys())
+
+    def _values(self, spec: FieldSpec) -> list[Any]:
+        column = self._merged.columns[spec.number]
+        if isinstance(column, BytesColumn):
+            kept = (column.values[i] for i in self.reading_of.tolist())
+            return [None if value is None else _readable(spec, value) for value in kept]
+        steps, present = column.values[self.reading_of], column.present[self.reading_of]
+        values: list[Any]
+        if spec.value_type == "flag":
+            values = (steps != 0).tolist()
+        else:
+            values = (steps if spec.per_unit == 1 else steps / spec.per_unit).tolist()
+        for i in np.flatnonzero(~present).tolist():
+            values[i] = None
+        return values
+
+    def _extra(self, i: int) -> str | None:
+        found = {str(n): _stored(self._merged.columns[n], i) for n in self._unknown()}
+        found = {number: value for number, value in found.items() if value is not None}
+        return dumps(found) if found else None
+
+
+def _merge(parts: Sequence[SeriesColumns]) -> SeriesColumns:
+    """The parts one behind the other; source and flags of the whole mean nothing."""
+    fields = sorted(set[int]().union(*(part.columns for part in parts)))
+    return SeriesColumns(
+        "",
+        parts[0].kind,
+        0,
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.device_time_ms for part in parts]),
+        np.concatenate([part.received_time_ms for part in parts]),
+        np.concatenate([part.time_quality for part in parts]),
+        {number: _merge_column(number, parts) for number in fields},
+    )
+
+
+def _merge_column(number: int, parts: Sequence[SeriesColumns]) -> NumberColumn | BytesColumn:
+    columns = [(part.columns.get(number), len(part)) for part in parts]
+    if any(isinstance(column, BytesColumn) for column, _ in columns):
+        texts: list[bytes | None] = []
+        for column, count in columns:
+            texts += column.values if isinstance(column, BytesColumn) else [None] * count
+        return BytesColumn(texts)
+    values = [c.values if isinstance(c, NumberColumn) else np.zeros(n, np.int64)
+              for c, n in columns]  # fmt: skip
+    present = [c.present if isinstance(c, NumberColumn) else np.zeros(n, np.bool_)
+               for c, n in columns]  # fmt: skip
+    return NumberColumn(np.concatenate(values), np.concatenate(present))
+
+
+def _readable(spec: FieldSpec, value: bytes) -> str | bytes:
+    text = spec.from_bytes(value)
+    # PostgreSQL's text cannot hold NUL; the digest was taken of the bytes as they came
+    return text.replace("\0", "\ufffd") if isinstance(text, str) else text
+
+
+def _stored(column: NumberColumn | BytesColumn, i: int) -> int | str | None:
+    if isinstance(column, BytesColumn):
+        value = column.values[i]
+        return None if value is None else value.hex()
+    return int(column.values[i]) if column.present[i] else None

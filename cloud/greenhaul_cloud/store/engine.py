@@ -1,0 +1,165 @@
+"""A store: one SQLAlchemy engine that has been checked to keep what it acknowledges.
+
+SQLite runs in WAL mode with `synchronous=FULL`, PostgreSQL with `synchronous_commit` and `fsync`
+on: a receipt makes an edge delete its copy, so a store that may lose a commit may not answer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from secrets import randbits
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from greenhaul_cloud.store.driver import Driver
+from greenhaul_cloud.store.migrating import is_empty, require_current, upgrade
+from greenhaul_cloud.store.postgres import PostgresDriver
+from greenhaul_cloud.store.sqlite import SqliteDriver
+from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.tables import store_identity
+from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
+
+STORES: dict[str, type[Driver]] = {"sqlite": SqliteDriver, "postgresql": PostgresDriver}
+
+# Names are looked up once; a city has some 10,000 sources. Past this the cache starts anew.
+SOURCES_CACHED_MAX = 200_000
+
+
+class Store:
+    """Transactions on an opened, migrated and checked database."""
+
+    def __init__(self, engine: Engine, driver: Driver, store_id: int) -> None:
+        self.driver = driver
+        self.store_id = store_id
+        self.source_ids: dict[str, int] = {}
+        self._engine = engine
+        self._writing = engine.execution_options(**driver.write_options)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A snapshot for reading. Raises Unavailable."""
+        with _named_errors(), self._engine.connect() as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One durable transaction: committed at the end, rolled back on any exception.
+
+        Raises Unavailable (try again) or Rejected (these data will never be accepted).
+        """
+        with _named_errors(), self._writing.connect() as conn, conn.begin():
+            yield conn
+
+    def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        with self.read() as conn:
+            conn.execute(select(store_identity.c.store_id)).one()
+
+    def remember_source(self, name: str, source_id: int) -> None:
+        """Cache a *committed* name; ids never change."""
+        if len(self.source_ids) >= SOURCES_CACHED_MAX:
+            self.source_ids.clear()
+        self.source_ids[name] = source_id
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._engine.dispose()
+
+
+def open_store(url: str, now_ms: int) -> Store:
+    """The store at `url`; an empty database gets its schema first.
+
+    Raises ConfigError for a URL, setting or schema we must not run with, Unavailable when the
+    database does not answer.
+    """
+    driver = _driver_of(url)
+    engine = driver.create_engine(url)
+    try:
+        with _named_errors():
+            driver.check(engine)
+            with engine.connect() as conn:
+                was_empty = is_empty(conn)
+        if was_empty:
+            migrate(url)
+        with _named_errors():
+            with engine.connect() as conn:
+                require_current(conn)
+            store_id = _identify(engine.execution_options(**driver.write_options), now_ms)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Store(engine, driver, store_id)
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to this version's schema, in one transaction.
+
+    Raises ConfigError when it was written by a newer version, Unavailable.
+    """
+    driver = _driver_of(url)
+    engine = driver.create_engine(url)
+    try:
+        with (
+            _named_errors(),
+            engine.execution_options(**driver.write_options).connect() as conn,
+            conn.begin(),
+        ):
+            driver.lock_migration(conn)
+            upgrade(conn)
+    finally:
+        engine.dispose()
+
+
+def _driver_of(url: str) -> Driver:
+    try:
+        backend = make_url(url).get_backend_name()
+    except ArgumentError as error:
+        raise ConfigError(f"store.url: {_hide(url)!r} is not a database URL") from error
+    if backend not in STORES:
+        raise ConfigError(f"store.url: {backend!r} is unknown; use {' or '.join(STORES)}")
+    return STORES[backend]()
+
+
+def _hide(url: str) -> str:
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return "…"
+    return url.replace(password, "***") if password else url
+
+
+def _identify(engine: Engine, now_ms: int) -> int:
+    with engine.connect() as conn, conn.begin():
+        conn.execute(
+            insert_into(conn, store_identity)
+            .values(id=1, store_id=randbits(63), created_at=now_ms)
+            .on_conflict_do_nothing()
+        )
+        return int(conn.execute(select(store_identity.c.store_id)).scalar_one())
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(f"store: {_first_line(error)}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable(f"store: {_first_line(error)}") from error
+        raise Rejected(f"store refuses: {_first_line(error)}") from error
+    except SQLAlchemyError as error:
+        raise Unavailable(f"store: {_first_line(error)}") from error
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(cause).partition("\n")[0][:200]

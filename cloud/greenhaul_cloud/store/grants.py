@@ -1,0 +1,13 @@
+"""Which sources a gateway may carry: its own inputs, and what it was granted."""
+
+from collections.abc import Iterable
+
+
+def is_granted(gateway: str, patterns: Iterable[str], source: str) -> bool:
+    """Whether a gateway may carry a source. A final * of a pattern matches any rest."""
+    if source.startswith(f"{gateway}/"):
+        return True
+    return any(
+        source.startswith(pattern[:-1]) if pattern.endswith("*") else source == pattern
+        for pattern in patterns
+    )

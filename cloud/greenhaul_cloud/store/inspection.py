@@ -1,0 +1,161 @@
+"""What a block says, judged before anything is stored.
+
+Pure: bytes in, readings as columns out, everything unacceptable named with its reason and kept as
+bytes. What only the store can judge (is the gateway known, is the source granted) comes later.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
+from greenhaul_protocols.bulk import BytesColumn, NumberColumn, SeriesColumns, decode_columns
+from greenhaul_protocols.catalogue import KINDS
+from greenhaul_protocols.errors import DecodeError
+from greenhaul_protocols.series import READINGS_MAX, Series, encode_body
+from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
+from greenhaul_protocols.topics import LANE_MAX
+
+# Kept in a 16-bit column; bits beyond are of no version that could have sent them in good faith.
+FLAGS_MAX = 2**15 - 1
+# Kept in signed 64-bit columns.
+NUMBER_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedBlock:
+    """A block as it came: gateway and lane are those of its topic.
+
+    block is None when nothing it says can be believed, and `fault` says why. A fault of a block
+    that is there sets all its readings aside.
+    """
+
+    gateway: str
+    lane: int
+    raw: bytes
+    block: Block | None
+    fault: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Readings it says it has; 0 in a hello or a damaged block."""
+        return self.block.header.count if self.block else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Readings that cannot be stored: offsets in the block, and bytes they can be read from."""
+
+    numbers: list[int]
+    source: str | None
+    reason: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What is in a block: series to store, and what is set aside."""
+
+    series: list[SeriesColumns] = field(default_factory=list)
+    aside: list[SetAside] = field(default_factory=list)
+
+
+def receive_block(gateway: str, lane: int, raw: bytes) -> ReceivedBlock:
+    """Check what came on a gateway's topic: CRC, and that the header means this very topic."""
+    try:
+        block = unwrap_block(raw)
+    except DamagedBlock as error:
+        return ReceivedBlock(gateway, lane, raw, None, str(error))
+    except DecodeError as error:  # whole, but of a later format: its numbers cannot be read
+        return ReceivedBlock(gateway, lane, raw, None, str(error))
+    return ReceivedBlock(gateway, lane, raw, *_checked_header(gateway, lane, block))
+
+
+def _checked_header(gateway: str, lane: int, block: Block) -> tuple[Block | None, str | None]:
+    header = block.header
+    if header.gateway != gateway:
+        return None, f"header says gateway {header.gateway[:64]!r}"
+    if header.lane != lane or lane > LANE_MAX:
+        return None, f"header says lane {header.lane}"
+    if header.count and not 0 < header.first <= header.last <= NUMBER_MAX:
+        return None, f"numbers {header.first}…{header.last} cannot be"
+    if header.count > READINGS_MAX:
+        return None, f"{header.count} readings in one block; {READINGS_MAX} at most"
+    return block, None
+
+
+def inspect(received: ReceivedBlock) -> Inspected:
+    """The series of a whole block. A body that contradicts itself is set aside as one."""
+    assert received.block is not None, "damaged blocks have nothing to inspect"
+    if not received.count:
+        return Inspected()
+    try:
+        series = _decode(received)
+    except DecodeError as error:
+        every = list(range(received.count))
+        return Inspected(aside=[SetAside(every, None, str(error), received.raw)])
+    found = Inspected()
+    for one in series:
+        reason = fault_of(one)
+        if reason is None:
+            found.series.append(one)
+        else:
+            found.aside.append(set_aside(one, reason))
+    return found
+
+
+def _decode(received: ReceivedBlock) -> list[SeriesColumns]:
+    assert received.block is not None
+    if received.fault:
+        raise DecodeError(received.fault)
+    series = decode_columns(received.block.inflate())
+    numbers = np.sort(np.concatenate([one.numbers for one in series] or [np.zeros(0, np.int64)]))
+    if not np.array_equal(numbers, np.arange(received.count)):
+        raise DecodeError(f"numbers of the body are not 0…{received.count - 1}")
+    return series
+
+
+def fault_of(series: SeriesColumns) -> str | None:
+    """Why a series cannot be stored; None when it can."""
+    kind = KINDS.get(series.kind)
+    if kind is None:
+        return f"kind {series.kind} is not in the catalogue"
+    if not series.source.isprintable():
+        return "the source's name has control characters"
+    if series.flags > FLAGS_MAX:
+        return f"flags {series.flags:#x} are not in the catalogue"
+    for times in (series.device_time_ms, series.received_time_ms):
+        if len(times) and not TIME_MS_MIN <= times.min() <= times.max() <= TIME_MS_MAX:
+            return "a time lies outside the years 1 to 9999"
+    for number, column in series.columns.items():
+        spec = kind.by_number.get(number)
+        is_empty = isinstance(column, NumberColumn) and not column.present.any()
+        if spec and not is_empty and spec.is_bytes != isinstance(column, BytesColumn):
+            return f"field {number} ({spec.name}) is of another type"
+    return None
+
+
+def set_aside(series: SeriesColumns, reason: str) -> SetAside:
+    """A series as bytes of its own, numbered from its first reading.
+
+    Fields and kinds this version does not know are kept, so that an upgrade can read them.
+    """
+    first = int(series.numbers[0]) if len(series) else 0
+    plain = Series(
+        series.source,
+        series.kind,
+        series.flags,
+        [number - first for number in series.numbers.tolist()],
+        series.device_time_ms.tolist(),
+        series.received_time_ms.tolist(),
+        series.time_quality.tolist(),
+        {number: _plain(column) for number, column in series.columns.items()},
+    )
+    return SetAside(series.numbers.tolist(), series.source, reason, encode_body([plain]))
+
+
+def _plain(column: NumberColumn | BytesColumn) -> list[int | bytes | None]:
+    if isinstance(column, BytesColumn):
+        return list(column.values)
+    pairs = zip(column.values.tolist(), column.present.tolist(), strict=True)
+    return [value if is_there else None for value, is_there in pairs]

@@ -1,0 +1,101 @@
+"""Dirty marks: what the fold has to look at again, written with whatever changed.
+
+Anything with validity in time leaves one in its own transaction: readings for their source,
+bindings, attributes and fence versions for their vehicle. A mark widens until a fold takes it;
+its revision tells the fold whether it widened meanwhile.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, delete, select
+
+from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.tables import binding, dirty
+from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
+
+Span = tuple[int, int]
+
+# A reading can change which source leads this far around it (architecture, section 3: track).
+LEAD_GAP_MS = 30_000
+
+
+def mark_sources(conn: Connection, spans: Mapping[int, Span], now_ms: int) -> None:
+    """New readings of sources between two device times, by source id."""
+    reaching = {
+        source_id: (max(from_ms - LEAD_GAP_MS, TIME_MS_MIN), min(to_ms + LEAD_GAP_MS, TIME_MS_MAX))
+        for source_id, (from_ms, to_ms) in spans.items()
+    }
+    _mark(conn, dirty.c.source_id, sorted(reaching.items()), now_ms)
+
+
+def mark_vehicles(conn: Connection, spans: Mapping[str, Span], now_ms: int) -> None:
+    """Something about vehicles changed between two instants, by vehicle id."""
+    _mark(conn, dirty.c.vehicle_id, sorted(spans.items()), now_ms)
+
+
+def _mark(
+    conn: Connection, subject: Any, spans: Iterable[tuple[int | str, Span]], now_ms: int
+) -> None:
+    rows = [
+        {subject.name: key, "from_time": from_ms, "to_time": to_ms, "revision": now_ms}
+        for key, (from_ms, to_ms) in spans
+    ]
+    if not rows:
+        return
+    statement = insert_into(conn, dirty)
+    new = statement.excluded
+    widened = statement.on_conflict_do_update(
+        index_elements=[subject],
+        set_={
+            "from_time": _either(new.from_time < dirty.c.from_time, new, dirty.c, "from_time"),
+            "to_time": _either(new.to_time > dirty.c.to_time, new, dirty.c, "to_time"),
+            # by the clock, so that a mark made anew never looks like one seen before
+            "revision": case(
+                (new.revision > dirty.c.revision, new.revision), else_=dirty.c.revision + 1
+            ),
+        },
+    )
+    conn.execute(widened, rows)
+
+
+def _either(condition: ColumnElement[bool], one: Any, other: Any, name: str) -> Any:
+    return case((condition, one[name]), else_=other[name])
+
+
+def hand_over_sources(conn: Connection, now_ms: int) -> None:
+    """Turn marks of sources into marks of the vehicles they were bound to at those times.
+
+    Marks of unclaimed sources end here: a binding made later marks its vehicle itself.
+    """
+    marked = conn.execute(
+        select(dirty.c.id, dirty.c.revision, dirty.c.source_id, dirty.c.from_time, dirty.c.to_time)
+        .where(dirty.c.source_id.is_not(None))
+        .order_by(dirty.c.source_id)
+    ).all()
+    if not marked:
+        return
+    spans: dict[str, Span] = {}
+    by_source = {row.source_id: row for row in marked}
+    for bound in conn.execute(
+        select(
+            binding.c.source_id, binding.c.vehicle_id, binding.c.valid_from, binding.c.valid_to
+        ).where(binding.c.source_id.in_(select(dirty.c.source_id)))
+    ):
+        mark = by_source.get(bound.source_id)
+        if mark is None:
+            continue
+        from_ms = max(mark.from_time, bound.valid_from)
+        to_ms = mark.to_time if bound.valid_to is None else min(mark.to_time, bound.valid_to)
+        if from_ms <= to_ms:
+            before = spans.get(bound.vehicle_id, (from_ms, to_ms))
+            spans[bound.vehicle_id] = (min(before[0], from_ms), max(before[1], to_ms))
+    mark_vehicles(conn, spans, now_ms)
+    for row in marked:
+        forget(conn, row.id, row.revision)
+
+
+def forget(conn: Connection, mark_id: int, revision: int) -> bool:
+    """Remove a mark that has not widened since it was read; whether it was so."""
+    done = conn.execute(delete(dirty).where(dirty.c.id == mark_id, dirty.c.revision == revision))
+    return done.rowcount == 1

@@ -1,0 +1,18 @@
+"""Two statements every writer needs and SQLAlchemy spells per engine."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert_into(conn: Connection, table: Table) -> Any:
+    """`INSERT` of the engine in use, for its ON CONFLICT clauses (the two spell them alike)."""
+    return (postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert)(table)
+
+
+def insert_row(conn: Connection, table: Table, values: dict[str, Any]) -> int:
+    """Insert one row; the number it was given."""
+    key = conn.execute(insert(table).values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
