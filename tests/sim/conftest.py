@@ -33,7 +33,7 @@ class Platform:
     reports: list[tuple[str, LocationReport]] = field(default_factory=list)
     codes: dict[str, str] = field(default_factory=dict)
     connections: set["Connection"] = field(default_factory=set)
-    address: Address = Address("127.0.0.1", 0)
+    address: Address = field(default_factory=lambda: Address("127.0.0.1", 0))
     server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         for event in self._conversation.receive(data):
             self.transport.write(self._platform.answer(self._conversation, event))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._platform.connections.discard(self)
 
 
