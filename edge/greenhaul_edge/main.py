@@ -1,0 +1,212 @@
+"""greenhaul-edge: the agent on a gateway."""
+
+import argparse
+import fcntl
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from greenhaul_edge.agent import Agent
+from greenhaul_edge.clock import Clock
+from greenhaul_edge.config import SOURCE_SETTINGS, Config, Jt808Settings, load_config, schema
+from greenhaul_edge.outbox.file import OutboxFile
+from greenhaul_edge.outbox.recovery import open_outbox
+from greenhaul_edge.outbox.room import Bounds
+from greenhaul_edge.outbox.writer import Outbox
+from greenhaul_edge.sample import SAMPLE
+from greenhaul_edge.sources import SOURCES, Source
+from greenhaul_edge.sources.terminal_auth import TerminalAuth, load_secret
+from greenhaul_edge.status import as_json, as_proof, as_text, read_outbox, read_running
+from greenhaul_edge.uplink.link import Uplink
+from greenhaul_edge.uplink.schedule import Pace
+from greenhaul_edge.uplink.wire import PahoWire
+from greenhaul_protocols.errors import ConfigError, Unavailable
+
+log = logging.getLogger("greenhaul_edge")
+
+WELL, NO, CANNOT_START = 0, 1, 2
+
+_EXAMPLES = """\
+examples:
+  greenhaul-edge init -c edge.toml     write a configuration to start from
+  greenhaul-edge check -c edge.toml    say what is wrong with it, or nothing
+  greenhaul-edge run -c edge.toml      run until Ctrl-C
+  greenhaul-edge status -c edge.toml --proof
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. 0 well, 1 the answer is no, 2 cannot start."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ConfigError as error:
+        print(f"greenhaul-edge: {error}", file=sys.stderr)
+        return CANNOT_START
+    except Unavailable as error:
+        print(f"greenhaul-edge: {error}", file=sys.stderr)
+        return NO
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WELL
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="greenhaul-edge",
+        description="Reads terminals, GNSS and CAN; keeps every reading until the cloud has it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], what: str, example: str
+    ) -> argparse.ArgumentParser:
+        one = commands.add_parser(
+            name, help=what, description=what, epilog=f"example: greenhaul-edge {name} {example}"
+        )
+        one.add_argument(
+            "-c", "--config", type=Path, default=Path("edge.toml"), help="default: edge.toml"
+        )
+        one.set_defaults(command=command)
+        return one
+
+    one = add("run", _run, "run the agent until SIGTERM or Ctrl-C", "-c edge.toml")
+    one.add_argument("-v", "--verbose", action="store_true", help="log more")
+    one = add("check", _check, "check the configuration; opens nothing else", "-c edge.toml")
+    one.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    one = add("status", _status, "what the outbox holds, running or not", "-c edge.toml --json")
+    one.add_argument("--json", action="store_true", help="as one JSON object")
+    one.add_argument(
+        "--proof",
+        action="store_true",
+        help="print appended = stored + duplicate + quarantined + dropped + waiting; "
+        "exit 0 only if it holds",
+    )
+    add("init", _init, "write a configuration that `check` accepts", "-c edge.toml")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(json.dumps(schema(), indent=2))
+        return WELL
+    config = load_config(options.config)
+    print(f"{options.config}: good; gateway {config.gateway.id}, {len(config.sources)} sources")
+    return WELL
+
+
+def _init(options: argparse.Namespace) -> int:
+    try:
+        with options.config.open("x", encoding="utf-8") as file:
+            file.write(SAMPLE)
+    except OSError as error:
+        raise ConfigError(f"{options.config}: {error.strerror}") from error
+    print(f"{options.config}: written; see `greenhaul-edge run -c {options.config}`")
+    return WELL
+
+
+def _status(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    status = read_outbox(config.outbox_file)
+    running = read_running(_status_file(config))
+    if options.json:
+        print(json.dumps(as_json(status, running)))
+    else:
+        print(as_proof(status) if options.proof else as_text(status, running))
+    return NO if options.proof and not status.is_balanced else WELL
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s level=%(levelname)s %(name)s %(message)s",
+    )
+    try:
+        config.outbox.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{config.path}: outbox.path: {error}") from error
+    with _only_one(config.outbox.path):
+        agent = _assemble(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        agent.run()
+    return WELL
+
+
+def _assemble(config: Config) -> Agent:
+    """The one place where concrete classes meet."""
+    clock = Clock()
+    file: OutboxFile = open_outbox(
+        config.outbox_file, config.gateway.id, clock.boot, clock.now_ms(), _bounds(config)
+    )
+    outbox = Outbox(file, clock, commit_window_s=config.outbox.commit_window_s)
+    uplink = Uplink(
+        outbox,
+        config.outbox_file,
+        clock,
+        partial(PahoWire, config.uplink, config.gateway.id),
+        pace=Pace(
+            round(config.uplink.send_window_s * 1000),
+            round(config.uplink.resend_after_s * 1000),
+            config.uplink.unreceipted_max_kb * 1024,
+        ),
+        ack_timeout_s=config.uplink.ack_timeout_s,
+        on_server_time=lambda utc_ms, at_ms: agent.learn_server_time(utc_ms, at_ms),
+    )
+    sources = [_make_source(config, name, outbox, clock) for name in config.sources]
+    agent = Agent(outbox, uplink, sources, clock, _status_file(config))
+    return agent
+
+
+def _make_source(config: Config, name: str, outbox: Outbox, clock: Clock) -> Source:
+    settings = config.sources[name]
+    kind = next(kind for kind, cls in SOURCE_SETTINGS.items() if isinstance(settings, cls))
+    module, _, class_name = SOURCES[kind].partition(":")
+    source_class = getattr(importlib.import_module(module), class_name)
+    if isinstance(settings, Jt808Settings):
+        allowed = frozenset(number.lstrip("0") for number in settings.allow)
+        auth = TerminalAuth(settings.auth, load_secret(config.outbox.path), allowed)
+        source: Source = source_class(name, settings, outbox, clock, auth)
+    else:
+        source = source_class(name, settings, outbox, clock)
+    return source
+
+
+def _bounds(config: Config) -> Bounds:
+    return Bounds(
+        config.outbox.size_max_mb << 20,
+        config.outbox.grace_mb << 20,
+        config.outbox.grace_hours * 3_600_000,
+        config.outbox.age_max_days * 86_400_000,
+    )
+
+
+def _status_file(config: Config) -> Path:
+    return config.outbox.path / "status.json"
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Two agents on one outbox would number readings twice."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"{folder}: another agent runs on this outbox") from None
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

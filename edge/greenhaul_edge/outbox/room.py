@@ -1,0 +1,143 @@
+"""What is deleted, and in which order: delivered readings first, then, named, the evictable."""
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from greenhaul_edge.outbox.chunks import CHUNK_READINGS_MAX
+from greenhaul_edge.outbox.receipts import Ledger
+from greenhaul_protocols.ranges import Pair, RangeSet
+
+# Rows deleted in one transaction: a few milliseconds, so that commits of readings do not wait.
+DELETE_ROWS_MAX = 500
+# Numbers in one step of the grace ring, for the same reason.
+GRACE_STEP = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much the outbox may hold."""
+
+    size_max: int = 512 << 20  # bytes in use, all tables
+    grace_size_max: int = 64 << 20  # bytes of delivered readings kept
+    grace_age_ms_max: int = 48 * 3_600_000
+    age_ms_max: int = 0  # evictable readings older than this are given up; 0 = never
+
+    @property
+    def backpressure_size(self) -> int:
+        """Above this, sources that keep their data themselves are held back."""
+        return self.size_max * 9 // 10
+
+    @property
+    def evict_above_size(self) -> int:
+        """Above this, readings of sources that keep nothing are evicted."""
+        return self.size_max * 19 // 20
+
+
+class GraceRing:
+    """Delivered readings in order of delivery, kept in case the store loses them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.size = 0
+        self.reload()
+
+    def reload(self) -> None:
+        """Count again, after a rollback or a deletion by number."""
+        row = self._connection.execute("SELECT total(size) FROM grace").fetchone()
+        self.size = int(row[0])
+
+    def put(self, lane: int, first: int, last: int, now_ms: int) -> None:
+        """Readings first…last were delivered now."""
+        for start in range(first, last + 1, GRACE_STEP):
+            end = min(start + GRACE_STEP - 1, last)
+            row = self._connection.execute(
+                "SELECT total(length(body)) FROM chunk WHERE lane = ? AND first BETWEEN ? AND ?",
+                (lane, start, end),
+            ).fetchone()
+            self._connection.execute(
+                "INSERT INTO grace (lane, first, last, delivered_ms, size) VALUES (?,?,?,?,?)",
+                (lane, start, end, now_ms, int(row[0])),
+            )
+            self.size += int(row[0])
+
+    def take_back(self, lane: int, first: int, last: int) -> None:
+        """Readings first…last wait again; steps that hold nothing else are forgotten."""
+        self._connection.execute(
+            "DELETE FROM grace WHERE lane = ? AND first >= ? AND last <= ?", (lane, first, last)
+        )
+        self.reload()
+
+    def clear(self) -> None:
+        """Forget every delivery; the readings themselves stay."""
+        self._connection.execute("DELETE FROM grace")
+        self.size = 0
+
+    def oldest_ms(self) -> int | None:
+        """When the oldest step was delivered."""
+        row = self._connection.execute("SELECT min(delivered_ms) FROM grace").fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def trim(self, ledger: Ledger, size_max: int, oldest_ms: int) -> bool:
+        """Delete a bounded slice of the oldest steps; whether any was over the bounds."""
+        deleted, was_trimmed = 0, False
+        while deleted < DELETE_ROWS_MAX:
+            row = self._connection.execute(
+                "SELECT id, lane, first, last, delivered_ms, size FROM grace ORDER BY id LIMIT 1"
+            ).fetchone()
+            if row is None or (self.size <= size_max and row[4] > oldest_ms):
+                break
+            row_id, lane, first, last, _, size = row
+            deleted += 1 + self._delete_settled(ledger, lane, first, last)
+            self._connection.execute("DELETE FROM grace WHERE id = ?", (row_id,))
+            self.size -= size
+            was_trimmed = True
+        return was_trimmed
+
+    def _delete_settled(self, ledger: Ledger, lane: int, first: int, last: int) -> int:
+        """Delete rows that overlap first…last and are settled as a whole; how many."""
+        state = ledger.lane(lane)
+        rows = self._connection.execute(
+            'SELECT id, first, "count" FROM chunk WHERE lane = ? AND first BETWEEN ? AND ?',
+            (lane, first - CHUNK_READINGS_MAX, last),
+        ).fetchall()
+        settled = [
+            (row_id, start, start + count - 1)
+            for row_id, start, count in rows
+            if start + count > first and not state.settled.missing(start, start + count - 1)
+        ]
+        self._connection.executemany("DELETE FROM chunk WHERE id = ?", [(s[0],) for s in settled])
+        for _, start, end in settled:
+            state.held.remove(start, end)
+        return len(settled)
+
+
+@dataclass(slots=True)
+class Evicted:
+    """What of one lane was given up and must be named."""
+
+    ranges: RangeSet = field(default_factory=RangeSet)
+    times: list[int] = field(default_factory=list)
+
+    @property
+    def span_ms(self) -> Pair:
+        """Earliest and latest device time."""
+        return min(self.times), max(self.times)
+
+
+def evict(
+    connection: sqlite3.Connection, ledger: Ledger, *, rows_max: int, committed_before_ms: int
+) -> dict[int, Evicted]:
+    """Give up the oldest evictable rows. By lane, what a `Dropped` reading must name."""
+    given_up: dict[int, Evicted] = {}
+    rows = connection.execute(
+        'SELECT id, lane, first, "count", from_ms, to_ms FROM chunk '
+        "WHERE priority = 0 AND committed_ms < ? ORDER BY lane, first LIMIT ?",
+        (committed_before_ms, rows_max),
+    ).fetchall()
+    for row_id, lane, first, count, from_ms, to_ms in rows:
+        connection.execute("DELETE FROM chunk WHERE id = ?", (row_id,))
+        evicted = given_up.setdefault(lane, Evicted())
+        for part in ledger.lane(lane).give_up(first, first + count - 1):
+            evicted.ranges.add(*part)
+            evicted.times += (from_ms, to_ms)
+    return given_up

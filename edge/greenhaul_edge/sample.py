@@ -1,0 +1,44 @@
+"""The configuration `init` writes; edge.sample.toml is a copy of it."""
+
+SAMPLE = """\
+# Configuration of greenhaul-edge. Paths are relative to this file.
+
+[gateway]
+id = "gw-1"                     # letters, digits, dots, _ and -; known to the cloud by this name
+# vehicle = "truck-7"           # suggested binding of the gateway's own inputs
+timezone = "Asia/Shanghai"
+
+[outbox]
+path = "outbox"                 # a folder on a disk that keeps what it is told to keep
+size_max_mb = 512               # at 90 % terminals are held back; then GNSS and CAN are evicted
+commit_window_s = 5.0           # what a power cut may take from sources that cannot resend
+grace_mb = 64                   # delivered readings kept, in case the cloud loses its store
+grace_hours = 48
+
+[uplink]
+host = "127.0.0.1"
+port = 1883
+# tls = true
+# ca_file = "ca.pem"
+# username = "gw-1"
+# password_file = "mqtt.password"
+send_window_s = 10.0            # live readings wait this long for company; alarms do not
+keepalive_s = 60
+
+[sources.terminals]
+type = "jt808"
+listen = "127.0.0.1:8808"       # port 0: any free one, see `greenhaul-edge status`
+auth = "register"               # or "allow-list" with allow = ["13912345678"], or "open"
+
+# [sources.gnss]
+# type = "gnss"
+# port = "/dev/ttyUSB0"
+# baud = "auto"
+
+# [sources.battery]
+# type = "can"
+# interface = "socketcan"
+# channel = "can0"
+# mapping = "battery.sample.toml"
+# cadence_s = 10
+"""

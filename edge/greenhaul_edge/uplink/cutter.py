@@ -1,0 +1,71 @@
+"""Blocks cut from the outbox's rows, as large as the wire allows."""
+
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from greenhaul_edge.outbox.chunks import chunks_from, series_of
+from greenhaul_edge.outbox.schema import open_to_read
+from greenhaul_edge.uplink.schedule import Cut
+from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, wrap_block
+from greenhaul_protocols.errors import Unavailable
+from greenhaul_protocols.series import Series, cut_series, encode_body, merge_series
+
+# What zlib makes of columns to begin with; learnt from block to block, within these bounds.
+_RATIO, _RATIO_MIN, _RATIO_MAX = 3.0, 1.0, 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class CutBlock:
+    """A block ready for the wire: readings up to `last`, or none could be read."""
+
+    payload: bytes
+    last: int
+
+
+class Cutter:
+    """Reads the outbox beside its writer. One thread uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_to_read(path)
+        self._ratio = _RATIO
+
+    def close(self) -> None:
+        """Close the reading connection."""
+        self._connection.close()
+
+    def cut(self, cut: Cut, header: BlockHeader) -> CutBlock | None:
+        """A block for as much of the cut as fits; None if the rows are not there (any more).
+
+        header: everything but `first` and `count`. Raises DamagedChunk for a row that cannot be
+        read back, Unavailable if the file cannot be read.
+        """
+        try:
+            series, last = self._read(cut)
+        except sqlite3.Error as error:
+            raise Unavailable(f"outbox: {error}") from error
+        while last >= cut.first:
+            body = encode_body(cut_series(series, 0, last - cut.first))
+            count = last - cut.first + 1
+            payload = wrap_block(replace(header, first=cut.first, count=count), body)
+            if len(payload) <= BLOCK_SIZE_MAX or count == 1:
+                ratio = len(body) / len(payload)
+                self._ratio = min(max((3 * self._ratio + ratio) / 4, _RATIO_MIN), _RATIO_MAX)
+                return CutBlock(payload, last)
+            last = cut.first + count // 2 - 1
+        return None
+
+    def _read(self, cut: Cut) -> tuple[list[Series], int]:
+        """Series with numbers counted from cut.first, and the last number they reach."""
+        budget = cut.size_max * self._ratio
+        parts: list[tuple[int, list[Series]]] = []
+        last = cut.first - 1
+        for chunk in chunks_from(self._connection, cut.lane, cut.first, cut.last):
+            begin = max(cut.first, chunk.first)
+            last = min(cut.last, chunk.last)
+            own = cut_series(series_of(chunk), begin - chunk.first, last - chunk.first)
+            parts.append((begin - cut.first, own))
+            budget -= len(chunk.body) * (last - begin + 1) / chunk.count
+            if budget <= 0:
+                break
+        return merge_series(parts), last

@@ -1,0 +1,231 @@
+"""What to send next, as decisions: live first, backlog behind, one window, probes.
+
+No network, no file, no clock: the caller brings the time and says what happened.
+
+A *flight* is a block that was sent and is not settled. Its range is not sent again until the wire
+loses it, a receipt shows that it did not arrive, or it serves as a probe.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from greenhaul_edge.outbox.writer import LaneView, View
+from greenhaul_protocols.block import BLOCK_SIZE_MAX
+from greenhaul_protocols.ranges import RangeSet
+from greenhaul_protocols.topics import LANE_BULK
+
+# Backlog travels in blocks of this size, and only so much of it without a PUBACK: on a link of
+# 256 kbit/s a live block then waits half a second at most.
+BACKLOG_BLOCK_SIZE = 16 * 1024
+BACKLOG_UNACKED_MAX = 16 * 1024
+# Blocks without a PUBACK; a broker may allow fewer.
+UNACKED_MAX = 20
+# A live block goes out before its window ends once so many readings wait for it.
+LIVE_READINGS_MAX = 2_000
+# Every block is answered within a minute, says the protocol; then the collector is asked.
+ANSWER_MS_MAX = 60_000
+PROBE_INTERVAL_MS_MAX = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The settings that matter here."""
+
+    send_window_ms: int = 10_000
+    resend_after_ms: int = 30_000
+    unreceipted_max: int = 1 << 20  # bytes sent and not settled
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A block to make: from `first`, as many up to `last` as fit `size_max`."""
+
+    lane: int
+    first: int
+    last: int
+    size_max: int
+    is_backlog: bool
+    asks_receipt: bool
+
+
+@dataclass(slots=True)
+class _Flight:
+    cut: Cut
+    last: int
+    size: int
+    sent_ms: int
+    order: int
+    connection: int
+    is_acked: bool = False
+
+
+class Schedule:
+    """Plans one gateway's sending. Times are milliseconds of any steady clock."""
+
+    def __init__(self, pace: Pace, random: Random) -> None:
+        self._pace, self._random = pace, random
+        self._flights: dict[int, _Flight] = {}
+        self._order = 0
+        self._connection = 0
+        self._unacked_max = UNACKED_MAX
+        self._backlog_last: dict[int, int] = {}
+        self._live_since_ms: dict[int, int] = {}
+        self._settled_order: dict[int, int] = {}
+        self._is_alarm = False
+        self._probe_interval_ms = 0
+        self._probe_at_ms: int | None = None
+
+    @property
+    def unreceipted(self) -> int:
+        """Bytes sent and not settled."""
+        return sum(flight.size for flight in self._flights.values())
+
+    def connected(self, view: View, receive_max: int | None = None) -> None:
+        """A new connection: what waits now is backlog, what comes now is live."""
+        self._connection += 1
+        self._unacked_max = max(1, min(UNACKED_MAX, receive_max or UNACKED_MAX))
+        self._backlog_last = {lane.lane: lane.next - 1 for lane in view.lanes}
+        self._live_since_ms.clear()
+
+    def disconnected(self) -> None:
+        """Blocks without a PUBACK are lost; of the others a receipt will tell."""
+        self._flights = {key: one for key, one in self._flights.items() if one.is_acked}
+        self._probe_at_ms = None
+
+    def begin_again(self) -> None:
+        """A new epoch: nothing that was sent counts."""
+        self._flights.clear()
+        self._settled_order.clear()
+        self._backlog_last.clear()
+
+    def alarm(self) -> None:
+        """What waits is to be sent at once."""
+        self._is_alarm = True
+
+    def next(self, now_ms: int, view: View) -> Cut | None:
+        """The next block to send now, or None."""
+        unacked = [one for one in self._flights.values() if not one.is_acked]
+        if len(unacked) >= self._unacked_max:
+            return None
+        probe = self._probe(now_ms)
+        if probe:
+            return probe
+        room = self._pace.unreceipted_max - self.unreceipted
+        live = self._live(now_ms, view)
+        if live and (room >= BLOCK_SIZE_MAX or not self._flights):
+            return live
+        backlog_unacked = sum(one.size for one in unacked if one.cut.is_backlog)
+        is_slow = backlog_unacked >= BACKLOG_UNACKED_MAX
+        if is_slow or (room < 2 * BLOCK_SIZE_MAX and self._flights):
+            return None
+        return self._backlog(view)
+
+    def sent(self, cut: Cut, last: int, size: int, now_ms: int) -> int:
+        """The block was given to the wire; a key for `acked`."""
+        self._order += 1
+        self._flights[self._order] = _Flight(cut, last, size, now_ms, self._order, self._connection)
+        if not cut.is_backlog and last >= cut.last:
+            self._live_since_ms.pop(cut.lane, None)
+            self._is_alarm = False
+        if self._probe_at_ms is None:
+            self._probe_at_ms = now_ms + self._patience_ms()
+        return self._order
+
+    def acked(self, key: int) -> None:
+        """The broker has the block."""
+        if key in self._flights:
+            self._flights[key].is_acked = True
+
+    def refused(self, key: int) -> None:
+        """The broker did not take the block: it is sent again, as a probe would be."""
+        self._flights.pop(key, None)
+
+    def oldest_unacked_ms(self) -> int | None:
+        """When the oldest block without a PUBACK was sent."""
+        return min(
+            (one.sent_ms for one in self._flights.values() if not one.is_acked), default=None
+        )
+
+    def receipt(self, view: View, now_ms: int, *, tells_all: bool) -> None:
+        """A receipt was taken in. tells_all: it answers a hello sent on this connection."""
+        unsettled = {lane.lane: lane.unsettled for lane in view.lanes}
+        for key, flight in list(self._flights.items()):
+            lane = flight.cut.lane
+            missing = unsettled.get(lane, RangeSet()).overlap(flight.cut.first, flight.last)
+            if not missing:
+                del self._flights[key]
+                before = self._settled_order.get(lane, 0)
+                self._settled_order[lane] = max(before, flight.order)
+            elif tells_all and flight.connection < self._connection:
+                del self._flights[key]
+        self._probe_interval_ms = 0
+        self._probe_at_ms = now_ms + self._patience_ms() if self._flights else None
+        self.release_overdue(now_ms)
+
+    def release_overdue(self, now_ms: int) -> None:
+        """Send again what a later receipt of its lane passed over."""
+        for key, flight in list(self._flights.items()):
+            was_passed = flight.order < self._settled_order.get(flight.cut.lane, 0)
+            if was_passed and now_ms - flight.sent_ms >= self._pace.resend_after_ms:
+                del self._flights[key]
+
+    def wake_ms(self, now_ms: int) -> int:
+        """When to look again if nothing happens."""
+        times = [now_ms + self._pace.resend_after_ms]
+        times += [at + self._pace.send_window_ms for at in self._live_since_ms.values()]
+        if self._probe_at_ms is not None:
+            times.append(self._probe_at_ms)
+        return max(min(times), now_ms + 10)
+
+    def _unsent(self, lane: LaneView) -> RangeSet:
+        ranges = lane.unsettled.copy()
+        if ranges.last > lane.sent_mark:
+            ranges.remove(lane.sent_mark + 1, ranges.last)
+        for flight in self._flights.values():
+            if flight.cut.lane == lane.lane:
+                ranges.remove(flight.cut.first, flight.last)
+        return ranges
+
+    def _live(self, now_ms: int, view: View) -> Cut | None:
+        for lane in view.lanes:
+            if lane.lane == LANE_BULK:
+                continue
+            ranges = self._unsent(lane).overlap(self._backlog_last.get(lane.lane, 0) + 1, lane.next)
+            if not ranges:
+                self._live_since_ms.pop(lane.lane, None)
+                continue
+            since_ms = self._live_since_ms.setdefault(lane.lane, now_ms)
+            is_due = now_ms - since_ms >= self._pace.send_window_ms
+            count = sum(last - first + 1 for first, last in ranges)
+            if is_due or self._is_alarm or count >= LIVE_READINGS_MAX:
+                first, last = ranges[0]
+                return Cut(lane.lane, first, last, BLOCK_SIZE_MAX, False, self._is_alarm)
+        return None
+
+    def _backlog(self, view: View) -> Cut | None:
+        # Lane 0 is bulk: after everything else.
+        for lane in sorted(view.lanes, key=lambda one: (one.lane == LANE_BULK, one.lane)):
+            end = lane.next if lane.lane == LANE_BULK else self._backlog_last.get(lane.lane, 0)
+            ranges = self._unsent(lane).overlap(1, end)
+            if ranges:
+                first, last = ranges[0]
+                # Ask early enough that the answer comes before the window is full.
+                asks = self.unreceipted >= self._pace.unreceipted_max // 4 or len(ranges) == 1
+                return Cut(lane.lane, first, last, BACKLOG_BLOCK_SIZE, True, asks)
+        return None
+
+    def _probe(self, now_ms: int) -> Cut | None:
+        """The oldest flight once more, when nobody answered for long."""
+        if self._probe_at_ms is None or now_ms < self._probe_at_ms or not self._flights:
+            return None
+        key = min(self._flights)
+        flight = self._flights.pop(key)
+        grown_ms = max(2 * self._probe_interval_ms, self._pace.resend_after_ms)
+        self._probe_interval_ms = min(grown_ms, PROBE_INTERVAL_MS_MAX)
+        self._probe_at_ms = now_ms + round(self._probe_interval_ms * self._random.uniform(0.7, 1.3))
+        cut = flight.cut
+        return Cut(cut.lane, cut.first, flight.last, BLOCK_SIZE_MAX, True, asks_receipt=True)
+
+    def _patience_ms(self) -> int:
+        was_asked = any(one.cut.asks_receipt for one in self._flights.values())
+        return self._pace.resend_after_ms + (0 if was_asked else ANSWER_MS_MAX)
