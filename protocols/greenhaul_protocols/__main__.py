@@ -5,8 +5,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from io import BufferedReader
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
+from typing import cast
 
 from greenhaul_protocols.decode import Answer, Decoder, explanation
 from greenhaul_protocols.jt808.declaration import REVISIONS
@@ -28,14 +29,15 @@ exit: 0 every frame was decoded, 1 one was not (or there was none), 2 wrong argu
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit code."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale says
     decoder = Decoder(revision=options.revision)
     is_well = found = False
     try:
-        with _input(options) as stream:
-            for answer in _answers(decoder, options, stream):
-                is_well = answer.is_ok and (is_well or not found)
-                found = True
-                print(_shown(answer, options), flush=True)
+        for answer in _answers(decoder, options):
+            is_well = answer.is_ok and (is_well or not found)
+            found = True
+            print(_shown(answer, options), flush=True)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             # The reader has seen enough (`… | head`); stdout is closed, nothing may flush to it.
@@ -71,26 +73,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _input(options: argparse.Namespace) -> AbstractContextManager[BufferedReader]:
-    if options.raw and options.raw != "-":
-        return Path(options.raw).open("rb")
-    stream = sys.stdin.buffer
-    assert isinstance(stream, BufferedReader)
-    return nullcontext(stream)
-
-
-def _answers(
-    decoder: Decoder, options: argparse.Namespace, stream: BufferedReader
-) -> Iterator[Answer]:
+def _answers(decoder: Decoder, options: argparse.Namespace) -> Iterator[Answer]:
     if options.hex:
         for number, text in enumerate(options.hex, start=1):
             yield from decoder.argument(number, text)
-    elif options.raw or _is_binary(stream):
-        yield from decoder.stream(iter(lambda: stream.read1(_CHUNK_SIZE), b""))
     else:
-        lines = iter(lambda: stream.readline(LINE_SIZE_MAX), b"")
-        for number, line in enumerate(lines, start=1):
-            yield from decoder.line(number, line.decode(errors="replace"))
+        with _input(options.raw) as stream:
+            if options.raw or _is_binary(stream):
+                yield from decoder.stream(iter(lambda: stream.read1(_CHUNK_SIZE), b""))
+            else:
+                lines = iter(lambda: stream.readline(LINE_SIZE_MAX), b"")
+                for number, line in enumerate(lines, start=1):
+                    yield from decoder.line(number, line.decode(errors="replace"))
+    yield from decoder.close()
+
+
+def _input(path: str | None) -> AbstractContextManager[BufferedReader]:
+    if path and path != "-":
+        return Path(path).open("rb")
+    return nullcontext(cast(BufferedReader, sys.stdin.buffer))
 
 
 def _is_binary(stream: BufferedReader) -> bool:

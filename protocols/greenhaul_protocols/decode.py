@@ -58,6 +58,7 @@ class Decoder:
         self._revision = revision
         self._conversations: dict[str, Conversation] = {}
         self._reader = FrameReader()
+        self._last = 0  # number of the last line or frame
 
     def line(self, number: int, text: str) -> list[Answer]:
         """Answers for the frames in one line of text: bare hex, or hex somewhere in a log.
@@ -94,7 +95,14 @@ class Decoder:
         for rest in self._reader.close():
             yield from self._answers(number + 1, rest)
 
+    def close(self) -> Iterator[Answer]:
+        """Answers that only the end of the input settles: split messages with gaps in serials."""
+        for conversation in self._conversations.values():
+            for event in conversation.close():
+                yield Answer(_answer_json(self._last, event, conversation.revision), event)
+
     def _answers(self, number: int, found: Any) -> Iterator[Answer]:
+        self._last = number
         if isinstance(found, Malformed):
             yield _bad(number, found.reason, found.raw.hex(), BadBytes(*found))
             return

@@ -183,18 +183,49 @@ def test_two_messages_interleaved_do_not_mix() -> None:
         assert joined == sorted([LONG, LONG[::-1]]), f"seed {seed}"
 
 
-@pytest.mark.parametrize("between", [(), (7,), (7, 8)])
-def test_packets_join_if_other_messages_took_every_serial_between(between: tuple[int, ...]) -> None:
+def numbered(serials: tuple[int, ...]) -> list[bytes]:
+    """Packets 1, 2, 3… of a message with these serials and bodies a, b, c…"""
+    total = len(serials)
+    return [
+        wrap(
+            Header(0x0F02, PHONE, serial, is_2019=False, part=PartNumber(number, total)),
+            bytes((96 + number,)),
+        )
+        for number, serial in enumerate(serials, start=1)
+    ]
+
+
+def joined_bodies(events: list[Event]) -> list[bytes]:
+    return [e.body for e in events if isinstance(e, UnknownMessage)]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_two_messages_between_the_packets_do_not_part_them(step: int) -> None:
     platform = Conversation()
-    events: list[Event] = []
-    for number, serial, body in ((1, 5, b"a"), (2, 6, b"b"), (3, 9, b"c")):
-        header = Header(0x0F02, PHONE, serial, is_2019=False, part=PartNumber(number, 3))
-        if number == 3:
-            for other in between:
-                platform.receive(wrap(Header(2, PHONE, other, is_2019=False), b""))
-        events += platform.receive(wrap(header, body))
-    joined = [e.body for e in events if isinstance(e, UnknownMessage)]
-    assert joined == ([b"abc"] if between == (7, 8) else [])
+    events = [e for f in numbered((5, 6, 9))[::step] for e in platform.receive(f)]
+    assert joined_bodies(events) == [b"abc"]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_with_room_for_another_message_packets_join_once_the_terminal_moved_on(step: int) -> None:
+    frames = numbered((1233, 1250))[::step]
+    platform = Conversation()
+    assert joined_bodies([e for f in frames for e in platform.receive(f)]) == []
+    heartbeat = wrap(Header(2, PHONE, 1251, is_2019=False), b"")
+    events = platform.receive(heartbeat)
+    assert joined_bodies(events) == [b"ab"]
+    assert [type(e) for e in events] == [UnknownMessage, Received]
+
+    ended = Conversation()
+    for frame in frames:
+        ended.receive(frame)
+    assert joined_bodies(ended.close()) == [b"ab"]
+
+
+def test_serials_that_fall_while_numbers_rise_are_of_two_messages() -> None:
+    platform = Conversation()
+    events = [e for f in numbered((9, 5)) for e in platform.receive(f)]
+    assert joined_bodies([*events, *platform.close()]) == []
 
 
 def test_packets_that_cannot_be_are_bad() -> None:

@@ -30,7 +30,7 @@ from greenhaul_protocols.jt808.header import (
     wrap,
 )
 from greenhaul_protocols.jt808.messages import PlatformAnswer, Registration, TerminalAnswer
-from greenhaul_protocols.jt808.parts import PartStore
+from greenhaul_protocols.jt808.parts import Part, PartStore
 
 # Results of a general answer.
 OK, FAILED, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3
@@ -83,7 +83,9 @@ class Conversation:
 
     def close(self) -> list[Event]:
         """What the end of the stream leaves behind."""
-        return [BadBytes(rubbish.reason, rubbish.raw) for rubbish in self._reader.close()]
+        events: list[Event] = [BadBytes(rest.reason, rest.raw) for rest in self._reader.close()]
+        events += [self._join(parts) for parts in self._parts.moved_on(None)]
+        return events
 
     def _take(self, found: Frame | Malformed, events: list[Event]) -> None:
         if isinstance(found, Malformed):
@@ -95,8 +97,8 @@ class Conversation:
             events.append(BadBytes(str(error), found.raw))
             return
         self._learn(header)
+        events += [self._join(parts) for parts in self._parts.moved_on(header.phone, header)]
         if header.part is None:
-            self._parts.pass_by(header)
             events.append(self._read(header, body, found.raw))
         elif not 1 <= header.part.number <= header.part.total:
             number, total = header.part
@@ -105,9 +107,12 @@ class Conversation:
             events.append(PartReceived(header, body, found.raw))
             parts = self._parts.put(header, body, found.raw)
             if parts is not None:
-                whole = b"".join(part.body for part in parts)
-                raw = b"".join(part.raw for part in parts)
-                events.append(self._read(header, whole, raw, is_joined=True))
+                events.append(self._join(parts))
+
+    def _join(self, parts: list[Part]) -> Event:
+        whole = b"".join(part.body for part in parts)
+        raw = b"".join(part.raw for part in parts)
+        return self._read(parts[-1].header, whole, raw, is_joined=True)
 
     def _learn(self, header: Header) -> None:
         self.phone = header.phone

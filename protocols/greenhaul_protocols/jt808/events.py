@@ -10,7 +10,7 @@ from greenhaul_protocols.jt808.header import Header
 class Received:
     """A message that could be decoded, whole; a split one once all its packets are there."""
 
-    header: Header  # of the last packet that came, where the message was split
+    header: Header  # of the last packet, where the message was split
     message: Any  # a declared class of MESSAGES
     body: bytes
     raw: bytes  # its frame; of a split message all frames, in order

@@ -6,6 +6,7 @@ table's keeps its bytes and has no meaning.
 
 from greenhaul_protocols.jt808.layouts import (
     Byte_,
+    Bytes,
     ByVersion,
     Dword_,
     FixedBytes,
@@ -136,6 +137,23 @@ PARAMETERS: Table = entries(
             0x0024: "slave_user",
             0x0025: "slave_password",
             0x0026: "slave_server",
+        },
+    ),
+    # JT/T 1078-2016 table 2, T/JSATL 12-2017: structures as bytes.
+    _names(Dword_, {0x007A: "video_alarm_mask"}),
+    _names(Word_, {0x007B: "image_analysis"}),
+    _names(
+        Bytes(),
+        {
+            0x0075: "video_settings",
+            0x0076: "video_channels",
+            0x0077: "video_channel_settings",
+            0x0079: "special_recording",
+            0x007C: "video_wake_up",
+            0xF364: "adas_settings",
+            0xF365: "dsm_settings",
+            0xF366: "tpms_settings",
+            0xF367: "bsd_settings",
         },
     ),
 )

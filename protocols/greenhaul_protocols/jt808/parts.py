@@ -1,12 +1,14 @@
 """Joining the packets of split messages, in whatever order they come.
 
 The standard gives the packets of one message consecutive serials. Some terminals send other
-messages between them, so packets also belong together when their serials rise with their numbers
-and every serial left out was seen on another message. Anything looser would mix two messages.
+messages between them, so packets whose serials merely rise with their numbers belong together too:
+at once where a second message of that length would not fit in between, otherwise when the terminal
+has moved on and no better packet came.
 """
 
-from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from greenhaul_protocols.jt808.header import SERIAL_COUNT, Header
@@ -15,65 +17,78 @@ from greenhaul_protocols.jt808.header import SERIAL_COUNT, Header
 PARTS_BYTES_MAX = 4 * 1024 * 1024
 # Messages begun and not complete; a terminal sends one or two at a time.
 PARTS_MESSAGES_MAX = 16
-# Messages between the packets of one message: their serials are remembered this far back.
-SERIALS_SEEN_MAX = 256
+# Other messages between the packets of one; 16 were seen.
+BETWEEN_MAX = 64
 
 
 class Part(NamedTuple):
     """One packet that waits for the others."""
 
-    serial: int
+    header: Header
     body: bytes
     raw: bytes
 
     @property
     def cost_bytes(self) -> int:
-        """Memory it takes; 256 for the objects, or empty packets would cost nothing."""
-        return len(self.body) + len(self.raw) + 256
+        """Memory it takes; 512 for the objects, or empty packets would cost nothing."""
+        return len(self.body) + len(self.raw) + 512
 
 
 _Key = tuple[str, int, int]  # phone, message id, number of packets
+_Begun = tuple[_Key, int]  # and the serial of its first packet, if serials are consecutive
 
 
 @dataclass(slots=True)
 class PartStore:
     """Packets of messages that are not complete. Bounded: the oldest message gives way."""
 
-    _begun: dict[tuple[_Key, int], dict[int, Part]] = field(default_factory=dict)
-    _seen: deque[tuple[str, int, _Key | None]] = field(
-        default_factory=lambda: deque(maxlen=SERIALS_SEEN_MAX)
-    )
+    _begun: dict[_Begun, dict[int, Part]] = field(default_factory=dict)
+    _hopeless: set[_Key] = field(default_factory=set)  # tried in vain since the last packet
     _bytes: int = 0
     evicted_parts: int = 0
-
-    def pass_by(self, header: Header) -> None:
-        """Take note of a message that is not split."""
-        self._seen.append((header.phone, header.serial, None))
 
     def put(self, header: Header, body: bytes, raw: bytes) -> list[Part] | None:
         """Keep a packet; all packets of its message in order, once the last one is here."""
         assert header.part is not None
         number, total = header.part
         key = (header.phone, header.message_id, total)
-        self._seen.append((header.phone, header.serial, key))
-        first_serial = (header.serial - (number - 1)) % SERIAL_COUNT
-        group = self._begun.setdefault((key, first_serial), {})
+        begun = key, (header.serial - (number - 1)) % SERIAL_COUNT
+        group = self._begun.setdefault(begun, {})
         known = group.get(number)
-        part = group[number] = Part(header.serial, body, raw)
+        part = group[number] = Part(header, body, raw)
         self._bytes += part.cost_bytes
         if known is not None:
             self._bytes -= known.cost_bytes
             return None
+        self._hopeless.discard(key)
         if len(group) == total:
-            self._forget((key, first_serial))
+            self._forget(begun)
             return [group[n] for n in range(1, total + 1)]
-        joined = self._joined_across(key)
+        # A second message of this length begins at least `total` serials later.
+        joined = self._joined_across(key, between_max=total - 1)
         if joined is None:
             self._make_room()
         return joined
 
-    def _joined_across(self, key: _Key) -> list[Part] | None:
-        """A message with others between its packets: each number once, no serial unaccounted for."""
+    def moved_on(self, phone: str | None, busy_with: Header | None = None) -> Iterator[list[Part]]:
+        """Messages that are taken to be complete, because the terminal sends something else.
+
+        phone: the terminal, None for all of them. busy_with: the packet that came, if it is one.
+        """
+        busy = None
+        if busy_with is not None and busy_with.part is not None:
+            busy = (busy_with.phone, busy_with.message_id, busy_with.part.total)
+        for key in dict.fromkeys(key for key, _ in self._begun):
+            if key == busy or key in self._hopeless or phone not in (None, key[0]):
+                continue
+            joined = self._joined_across(key, between_max=BETWEEN_MAX)
+            if joined is not None:
+                yield joined
+            else:
+                self._hopeless.add(key)
+
+    def _joined_across(self, key: _Key, *, between_max: int) -> list[Part] | None:
+        """A message with others between its packets: every number once, serials rising."""
         groups = [begun for begun in self._begun if begun[0] == key]
         total = key[2]
         if len(groups) < 2 or sum(len(self._begun[g]) for g in groups) != total:
@@ -82,13 +97,10 @@ class PartStore:
         if len(parts) != total:
             return None
         ordered = [parts[number] for number in range(1, total + 1)]
-        start = ordered[0].serial
-        offsets = [(part.serial - start) % SERIAL_COUNT for part in ordered]
-        if offsets != sorted(set(offsets)) or offsets[-1] >= total + SERIALS_SEEN_MAX:
-            return None
-        others = {serial for phone, serial, of in self._seen if phone == key[0] and of != key}
-        skipped = set(range(offsets[-1])).difference(offsets)
-        if any((start + offset) % SERIAL_COUNT not in others for offset in skipped):
+        start = ordered[0].header.serial
+        offsets = [(part.header.serial - start) % SERIAL_COUNT for part in ordered]
+        between = offsets[-1] - (total - 1)
+        if between > between_max or any(a >= b for a, b in pairwise(offsets)):
             return None
         for g in groups:
             self._forget(g)
@@ -100,6 +112,6 @@ class PartStore:
             self.evicted_parts += len(self._begun[oldest])
             self._forget(oldest)
 
-    def _forget(self, begun: tuple[_Key, int]) -> None:
-        group = self._begun.pop(begun)
-        self._bytes -= sum(part.cost_bytes for part in group.values())
+    def _forget(self, begun: _Begun) -> None:
+        self._hopeless.discard(begun[0])
+        self._bytes -= sum(part.cost_bytes for part in self._begun.pop(begun).values())
