@@ -1,7 +1,7 @@
 /** What the API says, as far as the console reads it. Keys carry units; times are RFC 3339. */
 import type { Feature, FeatureCollection, GeoJSON, Geometry } from "geojson";
 
-export type TruckState = "moving" | "stopped" | "offline" | "violating";
+export type TruckState = "moving" | "stopped" | "offline";
 export type Severity = "info" | "warning" | "serious";
 
 export interface Position {
@@ -14,10 +14,9 @@ export interface Position {
   heading_deg: number | null;
   device_time: string;
   state: TruckState;
-  time_quality?: string | number | null;
-  altitude_m?: number | null;
-  odometer_km?: number | null;
-  soc_percent?: number | null;
+  is_violating: boolean;
+  time_quality: "source" | "gateway" | "bounded" | "unusable";
+  odometer_km: number | null;
 }
 
 export interface Vehicle {
@@ -90,9 +89,16 @@ export interface Battery {
   range_km?: number | null;
 }
 
+/** A gateway as it is listed: with what each lane of each epoch has delivered. */
 export interface Gateway {
   id: string;
-  [counter: string]: unknown;
+  epochs: { lanes: { stored: number }[] }[];
+}
+
+/** A gateway as the stream shows it: its sums. */
+export interface GatewayFigures {
+  id: string;
+  stored: number;
 }
 
 export interface Page<Item> {
@@ -115,7 +121,4 @@ export interface SessionAnswer {
   user: { name: string; role: string } | null;
 }
 
-export type LatestPositions = FeatureCollection<
-  Geometry,
-  Omit<Position, "latitude_deg" | "longitude_deg"> & Partial<Position>
->;
+export type LatestPositions = FeatureCollection<Geometry, Position>;

@@ -13,6 +13,9 @@ function position(overrides: Partial<Position>): Position {
     heading_deg: 90,
     device_time: "2026-11-20T07:00:00Z",
     state: "moving",
+    is_violating: false,
+    time_quality: "source",
+    odometer_km: null,
     ...overrides,
   };
 }

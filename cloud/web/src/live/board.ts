@@ -1,10 +1,19 @@
 /** Where everybody is: merges readings as they come and says, once a beat, what changed. Pure. */
-import type { Position } from "../api/types";
+import type { Position, TruckState } from "../api/types";
 
 /** One mark on the map: a vehicle, or a source nobody has claimed yet. */
 export function keyOf(position: Pick<Position, "vehicle_id" | "source">): string {
   return position.vehicle_id === null ? `source:${position.source}` : `vehicle:${position.vehicle_id}`;
 }
+
+/** What a mark looks like: a truck's state, or that the source belongs to nobody yet. */
+export type ShownState = TruckState | "violating" | "unclaimed";
+
+/** Slower than a walk is noise of a parked truck's receiver. */
+const MOVING_FROM_KMH = 2;
+
+export const isMoving = (position: Position): boolean =>
+  (position.speed_kmh ?? 0) >= MOVING_FROM_KMH;
 
 export interface BoardChange {
   changed: Position[];

@@ -1,7 +1,7 @@
 /** What the console knows, as features that the layers can draw. Pure. */
 import type { Feature, FeatureCollection, GeoJSON, Geometry, Point, Polygon, Position as Coordinate } from "geojson";
 import type { Fence, FenceRule, Position } from "../api/types";
-import { isMoving, shownState } from "../state/fleet";
+import { isMoving, type ShownState } from "../live/board";
 import { linesOf } from "./geometry";
 
 const METRES_PER_PIXEL_ZOOM0 = 40_075_016.686 / 512;
@@ -18,8 +18,11 @@ export interface TruckProperties {
 
 const RANKS = { offline: 0, unclaimed: 1, stopped: 2, moving: 3, violating: 4 } as const;
 
-export function truckFeature(key: string, position: Position): Feature<Point, TruckProperties> {
-  const state = shownState(position);
+export function truckFeature(
+  key: string,
+  position: Position,
+  state: ShownState,
+): Feature<Point, TruckProperties> {
   const pointsAhead = state === "moving" || (state === "violating" && isMoving(position));
   return {
     type: "Feature",
@@ -47,15 +50,13 @@ export function circleRing(centre: Coordinate, radius_m: number): Coordinate[] {
   });
 }
 
-/** A fence as the map draws it: circles become rings, corridors say how wide they are. */
-export function fenceFeature(fence: Fence, label: string, isSelected: boolean): Feature {
-  const { id, severity, radius_m, half_width_m } = fence.properties;
-  const properties: Record<string, unknown> = {
-    id,
-    severity: severity ?? "warning",
-    label,
-    selected: isSelected,
-  };
+/**
+ * A fence as the map draws it: circles become rings, corridors say how wide they are. Its name is a
+ * point of its own: an area is cut into tiles, and each of them would carry the name again.
+ */
+export function fenceFeatures(fence: Fence, label: string, isSelected: boolean): Feature[] {
+  const { id, severity = "warning", radius_m, half_width_m } = fence.properties;
+  const properties: Record<string, unknown> = { id, severity, selected: isSelected };
   let geometry: Geometry = fence.geometry;
   if (geometry.type === "Point" && radius_m !== undefined) {
     geometry = { type: "Polygon", coordinates: [circleRing(geometry.coordinates, radius_m)] };
@@ -65,7 +66,41 @@ export function fenceFeature(fence: Fence, label: string, isSelected: boolean): 
     properties["width_zoom0_px"] =
       (2 * half_width_m) / (METRES_PER_PIXEL_ZOOM0 * Math.cos((latitude * Math.PI) / 180));
   }
-  return { type: "Feature", geometry, properties };
+  const name: Point = { type: "Point", coordinates: labelPoint(geometry) };
+  return [
+    { type: "Feature", geometry, properties },
+    { type: "Feature", geometry: name, properties: { id, severity, label } },
+  ];
+}
+
+/** Where a fence's name stands: the middle of a line, the centre of an area's (first) outer ring. */
+function labelPoint(geometry: Geometry): Coordinate {
+  if (geometry.type === "LineString") {
+    return geometry.coordinates[Math.floor(geometry.coordinates.length / 2)] ?? [0, 0];
+  }
+  const ring =
+    geometry.type === "Polygon"
+      ? geometry.coordinates[0]
+      : geometry.type === "MultiPolygon"
+        ? geometry.coordinates[0]?.[0]
+        : undefined;
+  return ring === undefined ? [0, 0] : centroid(ring);
+}
+
+/** Centre of area of a closed ring; its first corner when it has no area. */
+export function centroid(ring: readonly Coordinate[]): Coordinate {
+  // Counted from the first corner: degrees far from 0 would lose digits to cancellation.
+  const [x0 = 0, y0 = 0] = ring[0] ?? [];
+  let [area, x, y] = [0, 0, 0];
+  for (let at = 1; at < ring.length; at += 1) {
+    const [x1 = 0, y1 = 0] = ring[at - 1] as Coordinate;
+    const [x2 = 0, y2 = 0] = ring[at] as Coordinate;
+    const cross = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0);
+    area += cross;
+    x += (x1 + x2 - 2 * x0) * cross;
+    y += (y1 + y2 - 2 * y0) * cross;
+  }
+  return area === 0 ? [x0, y0] : [x0 + x / (3 * area), y0 + y / (3 * area)];
 }
 
 /** `限速 40 km/h`, `禁止驶入`: a rule in a few words; `word` translates its name. */
@@ -75,9 +110,11 @@ export function ruleText(rule: FenceRule, word: (name: string) => string): strin
   return `${word(rule.rule)}${limit}${hours}`;
 }
 
-/** A track with its two ends marked. */
-export function trackFeatures(track: GeoJSON | null): FeatureCollection {
+/** A track with its two ends marked; `tail` is where the truck went since it was read. */
+export function trackFeatures(track: GeoJSON | null, tail: Coordinate[] = []): FeatureCollection {
   const lines = linesOf(track).filter((line) => line.length > 0);
+  const last = lines.at(-1)?.at(-1);
+  if (tail.length > 0) lines.push(last === undefined ? tail : [last, ...tail]);
   const end = (coordinates: Coordinate | undefined, name: string): Feature[] =>
     coordinates === undefined
       ? []
@@ -85,7 +122,7 @@ export function trackFeatures(track: GeoJSON | null): FeatureCollection {
   return {
     type: "FeatureCollection",
     features: [
-      ...lines.map(
+      ...lines.filter((line) => line.length > 1).map(
         (coordinates): Feature => ({
           type: "Feature",
           geometry: { type: "LineString", coordinates },

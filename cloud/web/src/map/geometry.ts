@@ -75,6 +75,9 @@ const GRID_STEPS_DEG = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
 /** A grid line every hundred pixels or so reads well; this many across a wide window. */
 const GRID_LINES_WANTED = 10;
 
+/** The lowest strip of the view belongs to the scale bar. */
+const SCALE_BAR_SHARE = 0.08;
+
 function label(value_deg: number, digits: number, hemispheres: readonly [string, string]): string {
   const hemisphere = value_deg < 0 ? hemispheres[1] : hemispheres[0];
   return `${Math.abs(value_deg).toFixed(digits)}°${value_deg === 0 ? "" : hemisphere}`;
@@ -96,10 +99,11 @@ export function graticule(view: Bounds): FeatureCollection<LineString | Point> {
   for (let index = Math.ceil(west / step); index * step <= east; index += 1) {
     const longitude = index * step;
     const line = [[longitude, Math.max(south, -85)], [longitude, Math.min(north, 85)]];
-    put(line, [longitude, south], label(longitude, digits, ["E", "W"]), "south");
+    put(line, [longitude, north], label(longitude, digits, ["E", "W"]), "north");
   }
   for (let index = Math.ceil(south / step); index * step <= north; index += 1) {
     const latitude = index * step;
+    if (latitude < south + SCALE_BAR_SHARE * (north - south)) continue;
     put([[west, latitude], [east, latitude]], [west, latitude], label(latitude, digits, ["N", "S"]), "west");
   }
   return { type: "FeatureCollection", features };

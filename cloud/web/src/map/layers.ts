@@ -39,7 +39,7 @@ function ground(palette: Palette, settings: ConsoleSettings): LayerSpecification
       type: "line",
       source: "grid",
       filter: ["==", ["geometry-type"], "LineString"],
-      paint: { "line-color": palette.grid, "line-width": 1 },
+      paint: { "line-color": palette.grid, "line-width": 1, "line-dasharray": [1, 5] },
     },
   ];
 }
@@ -103,7 +103,7 @@ function streets(palette: Palette): LayerSpecification[] {
 }
 
 function gridLabels(palette: Palette): LayerSpecification[] {
-  return (["south", "west"] as const).map((edge) => ({
+  return (["north", "west"] as const).map((edge) => ({
     id: `grid-${edge}`,
     type: "symbol",
     source: "grid",
@@ -112,8 +112,8 @@ function gridLabels(palette: Palette): LayerSpecification[] {
       "text-field": ["get", "text"],
       "text-font": FONT,
       "text-size": 10,
-      "text-anchor": edge === "south" ? "bottom-left" : "bottom-left",
-      "text-offset": edge === "south" ? [0.3, -0.4] : [0.5, -0.2],
+      "text-anchor": edge === "north" ? "top-left" : "bottom-left",
+      "text-offset": edge === "north" ? [0.4, 0.5] : [0.6, -0.3],
       "text-padding": 6,
     },
     paint: {
@@ -182,11 +182,18 @@ function fences(palette: Palette): LayerSpecification[] {
         "line-dasharray": [3, 1.6],
       },
     },
+  ];
+}
+
+/** Above tracks: a name that is crossed out says nothing. */
+function fenceNames(palette: Palette): LayerSpecification[] {
+  return [
     {
       id: "fences-name",
       type: "symbol",
       source: "fences",
       minzoom: 9.5,
+      filter: ["has", "label"],
       layout: {
         "text-field": ["get", "label"],
         "text-font": FONT,
@@ -195,7 +202,7 @@ function fences(palette: Palette): LayerSpecification[] {
         "text-line-height": 1.25,
       },
       paint: {
-        "text-color": tone,
+        "text-color": toneOf(palette),
         "text-halo-color": palette.halo,
         "text-halo-width": 1.6,
       },
@@ -326,7 +333,7 @@ function trucks(palette: Palette): LayerSpecification[] {
         "icon-image": ["get", "icon"],
         "icon-rotate": ["get", "rotation_deg"],
         "icon-rotation-alignment": "map",
-        "icon-size": byZoom(8, 0.6, 14, 1),
+        "icon-size": byZoom(8, 0.7, 14, 1.05),
         "icon-allow-overlap": true,
         "icon-ignore-placement": true,
         "symbol-sort-key": ["get", "rank"],
@@ -374,6 +381,7 @@ export function mapStyle(palette: Palette, settings: ConsoleSettings): StyleSpec
       ...(settings.tile_url === null ? gridLabels(palette) : []),
       ...fences(palette),
       ...way(palette),
+      ...fenceNames(palette),
       ...draft(palette),
       ...trucks(palette),
     ],

@@ -23,11 +23,11 @@ export interface Palette {
 }
 
 export const LIGHT: Palette = {
-  land: "#eef1ee",
-  grid: "#dbe1dc",
-  gridText: "#75827a",
+  land: "#e8ece9",
+  grid: "#c6cfc9",
+  gridText: "#6d7a72",
   street: "#ffffff",
-  streetEdge: "#d3dad5",
+  streetEdge: "#cdd5d0",
   streetText: "#66736b",
   text: "#16201b",
   halo: "#ffffff",
@@ -47,9 +47,9 @@ export const LIGHT: Palette = {
 
 export const DARK: Palette = {
   land: "#111716",
-  grid: "#1d2624",
+  grid: "#2b3633",
   gridText: "#7d8b84",
-  street: "#2a3532",
+  street: "#27322f",
   streetEdge: "#0b100f",
   streetText: "#8d9b94",
   text: "#e7eeea",

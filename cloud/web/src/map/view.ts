@@ -11,7 +11,7 @@ import { watch, type WatchStopHandle } from "vue";
 import type { BoardChange } from "../live/board";
 import { keyOf } from "../live/board";
 import { draftCorners, draftStep, fences } from "../state/fences";
-import { onPositions, positions } from "../state/fleet";
+import { onPositions, positions, shownState } from "../state/fleet";
 import {
   focus,
   selectFence,
@@ -19,13 +19,14 @@ import {
   selectedFenceId,
   selectedKey,
   selectedViolation,
+  tail,
   track,
 } from "../state/selection";
 import { settings } from "../state/settings";
 import { openViolationVehicles } from "../state/violations";
 import { language, word } from "../text";
 import { drawingOn } from "./drawing";
-import { draftFeatures, fenceFeature, ruleText, trackFeatures, truckFeature } from "./features";
+import { draftFeatures, fenceFeatures, ruleText, trackFeatures, truckFeature } from "./features";
 import { boundsOf, graticule, type Bounds } from "./geometry";
 import { addIcons } from "./icons";
 import { mapStyle, type SourceName } from "./layers";
@@ -133,7 +134,7 @@ function follow(map: GlMap, show: Show): WatchStopHandle[] {
       () => show("fences", fenceCollection()),
       now,
     ),
-    watch(track, () => show("track", trackFeatures(track.value)), now),
+    watch([track, tail], () => show("track", trackFeatures(track.value, tail.value)), now),
     watch(
       selectedViolation,
       (violation) => show("evidence", violation?.evidence ?? trackFeatures(null)),
@@ -154,10 +155,10 @@ function fenceCollection(): FeatureCollection {
   const name = (rule: string): string => word("rule", rule);
   return {
     type: "FeatureCollection",
-    features: fences.value.map((fence) => {
+    features: fences.value.flatMap((fence) => {
       const { id, name: title, rules } = fence.properties;
       const label = [title, ...rules.map((rule) => ruleText(rule, name))].join("\n");
-      return fenceFeature(fence, label, id === selectedFenceId.value);
+      return fenceFeatures(fence, label, id === selectedFenceId.value);
     }),
   };
 }
@@ -166,7 +167,9 @@ function followTrucks(map: GlMap, show: Show): (() => void)[] {
   const source = map.getSource<GeoJSONSource>("trucks");
   const all = (): FeatureCollection => ({
     type: "FeatureCollection",
-    features: [...positions.value].map(([key, position]) => truckFeature(key, position)),
+    features: [...positions.value].map(([key, position]) =>
+      truckFeature(key, position, shownState(position)),
+    ),
   });
   const shown = new Set<string>();
   const showAllTrucks = (): void => {
@@ -175,7 +178,9 @@ function followTrucks(map: GlMap, show: Show): (() => void)[] {
     show("trucks", all());
   };
   const showChange = ({ changed, removed }: BoardChange): void => {
-    const features = changed.map((position) => truckFeature(keyOf(position), position));
+    const features = changed.map((position) =>
+      truckFeature(keyOf(position), position, shownState(position)),
+    );
     const add = features.filter(({ properties }) => !shown.has(properties.key));
     const update = features
       .filter(({ properties }) => shown.has(properties.key))

@@ -1,26 +1,25 @@
 /** How many readings the gateways have delivered into the store. */
 import { computed, shallowRef } from "vue";
 import { list } from "../api/client";
-import type { Gateway } from "../api/types";
+import type { Gateway, GatewayFigures } from "../api/types";
 
-const gateways = shallowRef<ReadonlyMap<string, Gateway>>(new Map());
+/** By gateway; empty for users of one enterprise, who see no gateways. */
+const stored = shallowRef<ReadonlyMap<string, number>>(new Map());
 
 export function takeGateways(data: unknown): void {
-  const known = new Map(gateways.value);
-  for (const item of (data as { items: Gateway[] }).items) {
-    known.set(item.id, { ...known.get(item.id), ...item });
-  }
-  gateways.value = known;
+  const figures = (data as { items: GatewayFigures[] }).items;
+  stored.value = new Map([...stored.value, ...figures.map((item) => [item.id, item.stored] as const)]);
 }
 
 export async function loadGateways(): Promise<void> {
-  takeGateways({ items: await list<Gateway>("/gateways") });
+  const gateways = await list<Gateway>("/gateways");
+  const sum = ({ epochs }: Gateway): number =>
+    epochs.flatMap(({ lanes }) => lanes).reduce((total, lane) => total + lane.stored, 0);
+  stored.value = new Map(gateways.map((gateway) => [gateway.id, sum(gateway)]));
 }
 
 /** Stored readings over all gateways; null while nobody has said. */
 export const readingsStored = computed<number | null>(() => {
-  const counts = [...gateways.value.values()].flatMap((gateway) =>
-    typeof gateway["stored"] === "number" ? [gateway["stored"]] : [],
-  );
+  const counts = [...stored.value.values()];
   return counts.length === 0 ? null : counts.reduce((sum, count) => sum + count, 0);
 });

@@ -1,8 +1,8 @@
 /** Vehicles, where they are, and sources that nobody has claimed yet. */
 import { computed, shallowRef } from "vue";
 import { get, list, send } from "../api/client";
-import type { LatestPositions, Position, Source, TruckState, Vehicle } from "../api/types";
-import { PositionBoard, type BoardChange } from "../live/board";
+import type { LatestPositions, Position, Source, Vehicle } from "../api/types";
+import { PositionBoard, type BoardChange, type ShownState } from "../live/board";
 import { openViolationVehicles } from "./violations";
 
 const board = new PositionBoard();
@@ -36,12 +36,7 @@ export function takePositions(data: unknown): void {
 
 export async function loadPositions(): Promise<void> {
   const latest = await get<LatestPositions>("/positions/latest");
-  const items = latest.features.flatMap((feature) => {
-    if (feature.geometry?.type !== "Point") return [];
-    const [longitude_deg = 0, latitude_deg = 0] = feature.geometry.coordinates;
-    return [{ ...feature.properties, longitude_deg, latitude_deg }];
-  });
-  publish(board.reload(items));
+  publish(board.reload(latest.features.map(({ properties }) => properties)));
 }
 
 export async function loadVehicles(): Promise<void> {
@@ -66,13 +61,13 @@ export async function createVehicle(id: string, plate: string): Promise<void> {
 }
 
 /** What the map and the list show: an open violation outweighs how the truck moves. */
-export function shownState(position: Position): TruckState | "unclaimed" {
+export function shownState(position: Position): ShownState {
   if (position.vehicle_id === null) return "unclaimed";
   if (position.state === "offline") return "offline";
-  return openViolationVehicles.value.has(position.vehicle_id) ? "violating" : position.state;
+  const isViolating =
+    position.is_violating || openViolationVehicles.value.has(position.vehicle_id);
+  return isViolating ? "violating" : position.state;
 }
-
-export const isMoving = (position: Position): boolean => (position.speed_kmh ?? 0) >= 2;
 
 export const onlineCount = computed(
   () =>

@@ -10,8 +10,9 @@ import {
   startBoard,
   takePositions,
 } from "./fleet";
+import { followSelected } from "./selection";
 import { askSession } from "./session";
-import { loadSettings } from "./settings";
+import { loadSettings, startClock } from "./settings";
 import { loadViolations, takeViolations } from "./violations";
 
 const stream = shallowRef<Stream | null>(null);
@@ -36,7 +37,7 @@ async function loadAll(): Promise<void> {
 /** The stream opens before the lists are read, so nothing falls between the two. */
 export async function startConsole(): Promise<() => void> {
   await loadSettings().catch(() => undefined); // its defaults serve as well
-  const stopBoard = startBoard();
+  const stops = [startClock(), startBoard(), followSelected()];
   const opened = openStream("/api/v1/live", {
     events: {
       positions: takePositions,
@@ -49,7 +50,7 @@ export async function startConsole(): Promise<() => void> {
   stream.value = opened;
   await loadAll();
   return () => {
-    stopBoard();
+    for (const stop of stops) stop();
     opened.close();
     stream.value = null;
   };

@@ -1,10 +1,11 @@
 /** What the user looks at: a truck and its track, a violation, a fence; and where the map goes. */
 import { ref, shallowRef } from "vue";
-import type { GeoJSON } from "geojson";
+import type { GeoJSON, Position as Coordinate } from "geojson";
 import { get } from "../api/client";
 import type { Battery, Page, Violation } from "../api/types";
-import { positions } from "./fleet";
+import { onPositions, positions } from "./fleet";
 import { fences } from "./fences";
+import { keyOf } from "../live/board";
 import { boundsOf, type Bounds } from "../map/geometry";
 
 export const selectedKey = ref<string | null>(null);
@@ -16,6 +17,10 @@ export const rangeHours = ref<number>(3);
 /** From and to of the track shown, RFC 3339; a violation's own time when it came from one. */
 export const trackSpan = shallowRef<{ from: string; to: string } | null>(null);
 export const track = shallowRef<GeoJSON | null>(null);
+/** Where the truck has been since its track was read. */
+export const tail = shallowRef<Coordinate[]>([]);
+/** Over an hour at one a second; then the track is read anew. */
+const TAIL_LENGTH_MAX = 4_000;
 export const trackState = ref<"none" | "loading" | "ready" | "failed">("none");
 export const battery = shallowRef<Battery | null>(null);
 
@@ -25,6 +30,7 @@ export const focus = shallowRef<{ bounds: Bounds } | { point: [number, number] }
 export function selectTruck(key: string | null, move = true): void {
   selectedKey.value = key;
   track.value = null;
+  tail.value = [];
   trackState.value = "none";
   trackSpan.value = null;
   battery.value = null;
@@ -42,6 +48,7 @@ export async function loadTrack(): Promise<void> {
   const position = key === null ? undefined : positions.value.get(key);
   if (position === undefined || position.vehicle_id === null) return;
   const span = trackSpan.value ?? lastHours(position.device_time);
+  tail.value = [];
   trackState.value = "loading";
   try {
     const answer = await get<GeoJSON>(
@@ -54,6 +61,17 @@ export async function loadTrack(): Promise<void> {
   } catch {
     if (selectedKey.value === key) trackState.value = "failed";
   }
+}
+
+/** Lets the shown track grow with its truck, unless it shows a time that is past. */
+export function followSelected(): () => void {
+  return onPositions(({ changed }) => {
+    if (trackState.value !== "ready" || trackSpan.value !== null) return;
+    const position = changed.find((item) => keyOf(item) === selectedKey.value);
+    if (position === undefined) return;
+    if (tail.value.length >= TAIL_LENGTH_MAX) void loadTrack();
+    else tail.value = [...tail.value, [position.longitude_deg, position.latitude_deg]];
+  });
 }
 
 /** Counted back from the truck's last reading: a truck parked since yesterday still has a track. */

@@ -14,12 +14,17 @@ export const settings = shallowRef<ConsoleSettings>({
   streets: null,
 });
 
-/** Ticks often enough for "today" and running durations; instants themselves come from the server. */
+/** For "today" and running durations only; instants themselves come from the server. */
 export const now = ref(new Date());
 const TICK_MS = 1_000;
-setInterval(() => {
-  now.value = new Date();
-}, TICK_MS);
+
+/** Sets the page's clock going; returns how to stop it. */
+export function startClock(): () => void {
+  const tick = setInterval(() => {
+    now.value = new Date();
+  }, TICK_MS);
+  return () => clearInterval(tick);
+}
 
 export async function loadSettings(): Promise<void> {
   settings.value = { ...settings.value, ...(await get<ConsoleSettings>("/console/settings")) };

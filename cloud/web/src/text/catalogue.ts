@@ -88,8 +88,13 @@ export const catalogue = {
   "energy.gas": { zh: "天然气", en: "Natural gas" },
   "energy.lng": { zh: "天然气", en: "LNG" },
 
-  "clock.source": { zh: "终端时钟", en: "The source’s clock" },
-  "clock.gateway": { zh: "网关时钟（已校时）", en: "The gateway’s clock, set" },
+  "class.light": { zh: "轻型货车", en: "Light truck" },
+  "class.medium": { zh: "中型货车", en: "Medium truck" },
+  "class.heavy": { zh: "重型货车", en: "Heavy truck" },
+  "class.van": { zh: "厢式货车", en: "Van" },
+
+  "clock.source": { zh: "终端时钟", en: "Clock of the source" },
+  "clock.gateway": { zh: "网关时钟（已校时）", en: "Clock of the gateway, set" },
   "clock.bounded": { zh: "推定（介于前后记录之间）", en: "Estimated between neighbours" },
   "clock.unusable": { zh: "终端时间无效，取接收时间", en: "Invalid; time of receipt" },
 
@@ -113,6 +118,7 @@ export const catalogue = {
     en: "Draw a fence first, so that there is something to watch.",
   },
   "violations.open": { zh: "进行中", en: "Ongoing" },
+  "violations.ongoing": { zh: "{n} 起进行中", en: "{n} ongoing" },
   "violations.withdrawn": { zh: "已撤销", en: "Withdrawn" },
   "violations.amended": { zh: "已更正", en: "Amended" },
   "violations.began": { zh: "开始", en: "Began" },
@@ -172,6 +178,7 @@ export const catalogue = {
 
   "draw.title": { zh: "在地图上圈出区域", en: "Draw the area on the map" },
   "draw.hint": { zh: "单击加点，双击或回车闭合，Esc 取消", en: "Click adds a corner, double click or Enter closes, Esc cancels" },
+  "draw.touch": { zh: "轻点地图加点，圈好后点“闭合”", en: "Tap to add corners, then close the shape" },
   "draw.keys": { zh: "键盘：方向键移图，空格在准星处加点，退格撤销", en: "Keyboard: arrows pan, Space adds a corner at the crosshair, Backspace undoes" },
   "draw.corners": { zh: "已有 {n} 个点", en: "{n} corners" },
   "draw.undo": { zh: "撤销一点", en: "Undo" },
