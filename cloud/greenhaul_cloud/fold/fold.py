@@ -14,7 +14,7 @@ from greenhaul_cloud.fold.segments import GAP
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.violations import violations_of
 from greenhaul_cloud.fold.visits import visits_of
-from greenhaul_cloud.fold.windows import ALWAYS, Interval, Window, windows_of
+from greenhaul_cloud.fold.windows import ALWAYS, Interval, Window, version_at, windows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def fold(
 def fold_path(path: Path, windows: Sequence[Window], as_of_ms: int) -> FoldResult:
     """The same over a path that several fences share; all its readings are at or before as_of."""
     transitions = presence_of(path, windows, as_of_ms)
-    visits = visits_of(transitions)
+    visits = visits_of(transitions, version_at(windows))
     violations = violations_of(visits, path, windows)
     return FoldResult(tuple(transitions), tuple(visits), tuple(violations))
 
@@ -118,7 +118,6 @@ def _fold_window(path: WindowPath, as_of_ms: int, anchor: Anchor | None) -> list
     presence = Presence(
         anchor.side if anchor else Side.OUTSIDE,
         window.version_at(start.time_ms).settings.confirm_ms,
-        lambda at_ms: window.version_at(at_ms).version,
     )
     if start.is_inside:
         presence.begin(start.time_ms, start.how, start.certainty)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from greenhaul_cloud.fences.model import NEVER_MS, RuleName
 
@@ -46,21 +46,31 @@ class Transition:
     to: Side
     how: How
     certainty: Certainty
-    fence_version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One stay of one vehicle in one fence; `left_ms` None: still there as far as is known."""
+    """One stay of one vehicle in one fence; `left_ms` None: still there as far as is known.
+
+    The last three fields are for resuming a fold; with them the transitions can be told from the
+    visits. gaps_ms: gaps the visit went on over, as (instant_ms, confirmed_ms).
+    """
 
     fence_version: int  # in force at entry
     entered_ms: int
     entered_by: How
     entered_certainty: Certainty
-    left_ms: int | None = None
-    left_by: How = How.OPEN
-    left_certainty: Certainty | None = None
-    certainty: Certainty = Certainty.CERTAIN  # the weaker of the ends; gaps in between weaken it
+    left_ms: int | None
+    left_by: How
+    left_certainty: Certainty | None
+    certainty: Certainty  # the weaker of the ends; an open visit is weakened by its gaps, too
+    entered_confirmed_ms: int
+    left_confirmed_ms: int | None
+    gaps_ms: tuple[tuple[int, int], ...] = ()
+
+    UNSEEN: ClassVar[frozenset[str]] = frozenset(
+        {"entered_confirmed_ms", "left_confirmed_ms", "gaps_ms"}
+    )
 
     @property
     def span(self) -> tuple[int, int]:
@@ -79,6 +89,8 @@ class Violation:
     certainty: Certainty
     visit_entered_ms: int  # names the visit
     detail: dict[str, Any] = field(default_factory=dict)
+
+    UNSEEN: ClassVar[frozenset[str]] = frozenset({"visit_entered_ms"})
 
     @property
     def span(self) -> tuple[int, int]:

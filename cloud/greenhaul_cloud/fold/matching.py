@@ -22,18 +22,21 @@ class Amendment(Generic[K, V]):
 
     @property
     def changed(self) -> dict[str, tuple[Any, Any]]:
-        """Fields that differ, each as (was, now)."""
-        pairs = (
-            (f.name, getattr(self.was, f.name), getattr(self.now, f.name)) for f in fields(self.was)
-        )
+        """Fields a user sees that differ, each as (was, now)."""
+        names = (f.name for f in fields(self.was) if f.name not in self.was.UNSEEN)
+        pairs = ((name, getattr(self.was, name), getattr(self.now, name)) for name in names)
         return {name: (was, now) for name, was, now in pairs if was != now}
 
 
 @dataclass(frozen=True, slots=True)
 class Matching(Generic[K, V]):
-    """New intervals against stored ones: what to leave, amend, insert and mark withdrawn."""
+    """New intervals against stored ones: what to leave, amend, insert and mark withdrawn.
+
+    retold: nothing a user sees differs, only `UNSEEN` fields, which the store keeps all the same.
+    """
 
     kept: Mapping[K, V]
+    retold: Mapping[K, V]
     amended: tuple[Amendment[K, V], ...]
     added: tuple[V, ...]
     withdrawn: tuple[tuple[K, V], ...]
@@ -41,7 +44,7 @@ class Matching(Generic[K, V]):
     @property
     def is_unchanged(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.amended or self.added or self.withdrawn)
+        return not (self.retold or self.amended or self.added or self.withdrawn)
 
 
 def match(stored: Iterable[tuple[K, V]], now: Iterable[V], why: str) -> Matching[K, V]:
@@ -65,13 +68,18 @@ def match(stored: Iterable[tuple[K, V]], now: Iterable[V], why: str) -> Matching
             unmatched_new.append(interval)
     free = [i for i in range(len(old)) if i not in taken]
     pairs = _by_overlap([old[i][1] for i in free], unmatched_new)
-    amended = tuple(
-        Amendment(old[free[i]][0], old[free[i]][1], unmatched_new[j], why) for i, j in sorted(pairs)
-    )
+    retold, amended = {}, []
+    for i, j in sorted(pairs):
+        amendment = Amendment(*old[free[i]], unmatched_new[j], why)
+        if amendment.changed:
+            amended.append(amendment)
+        else:
+            retold[amendment.id] = amendment.now
     old_done, new_done = {i for i, _ in pairs}, {j for _, j in pairs}
     return Matching(
         kept,
-        amended,
+        retold,
+        tuple(amended),
         tuple(interval for j, interval in enumerate(unmatched_new) if j not in new_done),
         tuple(old[i] for n, i in enumerate(free) if n not in old_done),
     )

@@ -111,8 +111,9 @@ class WindowPath:
     ) -> None:
         """Give cuts their instants; of several in one millisecond the last stands.
 
-        A cut lies strictly after its segment's first reading, so that a reading strictly on a side
-        is never the instant at which something about the *next* segment is confirmed.
+        A cut that rounds to its segment's first reading is put a millisecond later unless it lies
+        there exactly: so nothing about the segment after a reading strictly on a side is confirmed
+        at the reading's own instant.
         """
         kept = self.kinds[segment] == PATH
         segment, part, place = segment[kept], part[kept], place[kept]
@@ -120,9 +121,9 @@ class WindowPath:
         segment, part, place = segment[order], part[order], place[order]
         start_ms = self.time_ms[segment]
         duration_ms = self.time_ms[segment + 1] - start_ms
-        self._cut_ms = start_ms + np.clip(np.rint(part * duration_ms), 1, duration_ms).astype(
-            np.int64
-        )
+        least_ms = np.where((part == 0) | self.is_on_edge[segment], 0, 1)
+        offset_ms = np.rint(part * duration_ms).astype(np.int64)
+        self._cut_ms = start_ms + np.clip(offset_ms, least_ms, duration_ms)
         self._cut_segment, self._cut_place = segment, place
 
     def place_at(self, segment: int, time_ms: int) -> int:

@@ -7,11 +7,14 @@ forgotten, back on the confirmed side of the true edge the run is. So a reading 
 confirmed side leaves nothing pending, which is what makes it an anchor.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from greenhaul_cloud.fences.index import IN_FAR, IN_NEAR, OUT_FAR
 from greenhaul_cloud.fold.intervals import Certainty, How, Side, Transition
+
+# A stay has a length. Without this a side reached just at a reading would be confirmed at that
+# reading by a path that begins there, and a fold resumed from it would know the future.
+HOLD_MS_MIN = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,10 @@ class _Run:
 class Presence:
     """Folds what the path does, in order, into transitions."""
 
-    def __init__(self, side: Side, confirm_ms: int, version_at: Callable[[int], int]) -> None:
-        """version_at: the number of the fence version in force at an instant."""
+    def __init__(self, side: Side, confirm_ms: int) -> None:
         self.side = side
         self.transitions: list[Transition] = []
-        self._version_at = version_at
-        self._confirm_ms = confirm_ms
+        self._confirm_ms = max(confirm_ms, HOLD_MS_MIN)
         self._confirm_since_ms: int | None = None
         self._run: _Run | None = None
         self._beyond_since_ms: int | None = None
@@ -50,12 +51,12 @@ class Presence:
     def require(self, time_ms: int, confirm_ms: int) -> None:
         """From now on a side must hold this long."""
         self.pass_time(time_ms)
-        self._confirm_ms, self._confirm_since_ms = confirm_ms, time_ms
+        self._confirm_ms, self._confirm_since_ms = max(confirm_ms, HOLD_MS_MIN), time_ms
 
     def pass_time(self, until_ms: int) -> None:
         """The path keeps its class until then; a pending transition may be confirmed on the way."""
         since_ms = self._beyond_since_ms
-        if since_ms is None or until_ms <= since_ms or until_ms - since_ms < self._confirm_ms:
+        if since_ms is None or until_ms - since_ms < self._confirm_ms:
             return
         run = self._run
         assert run is not None, "only a run is beyond"
@@ -119,5 +120,4 @@ class Presence:
         self._gaps_ms = []
 
     def _emit(self, time_ms: int, known_ms: int, how: How, certainty: Certainty) -> None:
-        version = self._version_at(time_ms)
-        self.transitions.append(Transition(time_ms, known_ms, self.side, how, certainty, version))
+        self.transitions.append(Transition(time_ms, known_ms, self.side, how, certainty))

@@ -4,23 +4,23 @@ What lies before the anchor and after the stop is neither read nor touched. The 
 from scratch over everything stored, whatever the order in which it came.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import RuleName
 from greenhaul_cloud.fold.evidence import evidence_of, evidence_span
-from greenhaul_cloud.fold.intervals import Transition, Violation, Visit
+from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.matching import Matching, match
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.readings import Neighbourhood, ReadingWindow
 from greenhaul_cloud.fold.resume import Outcome, Resumption
 from greenhaul_cloud.fold.violations import presence_violations_of
-from greenhaul_cloud.fold.visits import visits_of
-from greenhaul_cloud.fold.windows import Interval, Window
+from greenhaul_cloud.fold.visits import transitions_of, visits_of
+from greenhaul_cloud.fold.windows import Interval, Window, version_at
 
-K = TypeVar("K", int, str)
+K = TypeVar("K", bound=Hashable)
 
 EvidenceKey = tuple[RuleName, int]  # rule and began_ms: unique for one vehicle and fence
 
@@ -29,7 +29,6 @@ EvidenceKey = tuple[RuleName, int]  # rule and began_ms: unique for one vehicle 
 class StoredFold(Generic[K]):
     """What the store holds of one vehicle and fence: all of it, withdrawn intervals left out."""
 
-    transitions: Sequence[Transition] = ()
     visits: Sequence[tuple[K, Visit]] = ()
     violations: Sequence[tuple[K, Violation]] = ()
 
@@ -38,13 +37,9 @@ class StoredFold(Generic[K]):
 class Refold(Generic[K]):
     """What to write for one vehicle and fence; everything not named stays as it is.
 
-    transitions: all of them, in order; `removed` and `added` are the difference. evidence: GeoJSON
-    of every violation whose evidence may have changed, new ones among them.
+    evidence: GeoJSON of every violation whose evidence may have changed, new ones among them.
     """
 
-    transitions: tuple[Transition, ...]
-    removed: tuple[Transition, ...]
-    added: tuple[Transition, ...]
     visits: Matching[K, Visit]
     violations: Matching[K, Violation]
     evidence: Mapping[EvidenceKey, dict[str, Any]]
@@ -52,11 +47,7 @@ class Refold(Generic[K]):
     @property
     def is_unchanged(self) -> bool:
         """Whether the store already says all this."""
-        return (
-            not (self.removed or self.added or self.evidence)
-            and self.visits.is_unchanged
-            and self.violations.is_unchanged
-        )
+        return self.visits.is_unchanged and self.violations.is_unchanged and not self.evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +85,9 @@ def refold(
     for fence_id, windows in fences.items():
         held = stored.get(fence_id, nothing)
         speeding = [v for _, v in held.violations if v.rule == RuleName.SPEED_LIMIT]
-        resumptions[fence_id] = Resumption(windows, list(held.transitions), speeding)
+        resumptions[fence_id] = Resumption(
+            windows, transitions_of(v for _, v in held.visits), speeding
+        )
     spans = _joined(changes)
     readings_read = 0
     for number, span in enumerate(spans):
@@ -142,9 +135,7 @@ def _result_of(
     readings: "_Counted",
     why: str,
 ) -> Refold[K]:
-    transitions = tuple(resumption.transitions)
-    before, after = set(held.transitions), set(transitions)
-    visits = visits_of(transitions)
+    visits = visits_of(resumption.transitions, version_at(resumption.windows))
     violations = presence_violations_of(visits, resumption.windows)
     violations += [_renamed(v, visits) for v in resumption.speeding]
     violations.sort(key=lambda violation: (violation.began_ms, violation.rule))
@@ -156,9 +147,6 @@ def _result_of(
         if any(first_ms <= high_ms and last_ms >= low_ms for first_ms, last_ms in changes):
             touched[violation.rule, violation.began_ms] = violation
     return Refold(
-        transitions=transitions,
-        removed=tuple(t for t in held.transitions if t not in after),
-        added=tuple(t for t in transitions if t not in before),
         visits=match(held.visits, visits, why),
         violations=matched,
         evidence={key: readings.evidence(violation) for key, violation in touched.items()},

@@ -14,7 +14,7 @@ from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.readings import Neighbourhood
 from greenhaul_cloud.fold.violations import violations_of
 from greenhaul_cloud.fold.visits import visits_of
-from greenhaul_cloud.fold.windows import Interval, Window
+from greenhaul_cloud.fold.windows import Interval, Window, version_at
 
 
 class Outcome(Enum):
@@ -78,7 +78,7 @@ class Resumption:
         ]
         overlapping = [
             visit
-            for visit in visits_of(self.transitions)
+            for visit in visits_of(self.transitions, version_at(self.windows))
             if visit.span[1] >= from_ms and visit.entered_ms <= to_ms
         ]
         if len(path.track) == 0:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenhaul_cloud.fences.model import NEVER_MS, FenceVersion, Rule, RuleName, SpeedLimit
-from greenhaul_cloud.fold.intervals import Certainty, Violation, Visit, weaker
+from greenhaul_cloud.fold.intervals import Certainty, How, Violation, Visit
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.segments import GAP
 from greenhaul_cloud.fold.windows import Window, window_at
@@ -81,7 +81,7 @@ def _present(piece: _Piece, _path: Path | None = None) -> Iterator[Violation]:
 
 def _too_fast(piece: _Piece, path: Path) -> Iterator[Violation]:
     """Runs above the limit, cut to the piece, that last `for_s`; exact on the straight line."""
-    rule = piece.rule
+    rule, visit = piece.rule, piece.visit
     assert isinstance(rule, SpeedLimit)
     time_ms, speed_kmh = path.track.device_time_ms, path.track.speed_kmh
     end_ms = min(piece.to_ms, int(time_ms[-1]))
@@ -96,10 +96,10 @@ def _too_fast(piece: _Piece, path: Path) -> Iterator[Violation]:
             continue
         is_open = piece.ended_ms is None and to_ms == int(time_ms[-1])
         is_open = is_open and bool(speed_kmh[-1] > rule.limit_kmh)
-        certainty = weaker(
-            piece.visit.entered_certainty if from_ms == piece.visit.entered_ms else None,
-            piece.visit.left_certainty if to_ms == piece.visit.left_ms else None,
-        )
+        # Only ends cut at a gap are in doubt; other gaps of the visit are not this run's.
+        is_cut = (from_ms, visit.entered_by) == (visit.entered_ms, How.GAP)
+        is_cut |= (to_ms, visit.left_by) == (visit.left_ms, How.GAP)
+        certainty = Certainty.POSSIBLE if is_cut else Certainty.CERTAIN
         fastest_kmh = _fastest(time_ms[low:high], speed_kmh[low:high], from_ms, to_ms)
         detail = {"limit_kmh": rule.limit_kmh, "max_kmh": round(fastest_kmh, 1)}
         yield _violation(piece, from_ms, None if is_open else to_ms, certainty, detail)

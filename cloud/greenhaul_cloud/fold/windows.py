@@ -1,7 +1,7 @@
 """When a fence binds a vehicle: fence versions × scope, as windows of unbroken presence rules."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes, Fence, FenceVersion
@@ -90,6 +90,17 @@ def window_at(windows: Sequence[Window], time_ms: int) -> Window | None:
     """The window that holds an instant, if any."""
     at = bisect_right(windows, time_ms, key=lambda window: window.from_ms) - 1
     return windows[at] if at >= 0 and time_ms < windows[at].to_ms else None
+
+
+def version_at(windows: Sequence[Window]) -> Callable[[int], int]:
+    """The number of the version in force at an instant at which the fence binds."""
+
+    def version_in_force(time_ms: int) -> int:
+        window = window_at(windows, time_ms)
+        assert window is not None, "the fence binds then"
+        return window.version_at(time_ms).version
+
+    return version_in_force
 
 
 def next_border_ms(windows: Sequence[Window], after_ms: int) -> int | None:

@@ -348,6 +348,7 @@ visit = Table(
     Column("left_by", Text, nullable=False),
     Column("left_certainty", Text),
     Column("left_confirmed_at", Instant),
+    Column("gaps_ms", Json),  # gaps it went on over: [[began, confirmed], …]; null: none
     Column("certainty", Text, nullable=False),
     Column("state", Text, nullable=False),  # standing, withdrawn
     Column("amended", Boolean, nullable=False),

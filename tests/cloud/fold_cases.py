@@ -1,0 +1,148 @@
+"""Hand-made fences and adversarial random tracks for the fold's tests, in metres near Nanyang."""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from greenhaul_cloud.fences.feature import parse_feature
+from greenhaul_cloud.fences.index import FenceIndex
+from greenhaul_cloud.fences.model import Fence, FenceVersion
+from greenhaul_cloud.fences.plane import Plane
+from greenhaul_cloud.fold.readings import ReadingWindow, TrackWindow
+from greenhaul_cloud.fold.refold import StoredFold, VehicleRefold, refold
+from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.windows import Interval, Window
+
+START_MS = 1_795_000_000_000
+PLANE = Plane.around((112.53, 32.99, 112.53, 32.99))
+
+Ring = Sequence[tuple[float, float]]
+
+SQUARE: Ring = ((0, 0), (100, 0), (100, 100), (0, 100))
+
+
+def degrees(east_m: float, north_m: float) -> tuple[float, float]:
+    """Longitude and latitude of a point in metres from the middle of the plane."""
+    return PLANE.longitude_deg + east_m / PLANE.east_m, PLANE.latitude_deg + north_m / PLANE.north_m
+
+
+def feature(*rings: Ring, **properties: Any) -> dict[str, Any]:
+    """A Polygon feature of rings in metres."""
+    coordinates = [[list(degrees(*vertex)) for vertex in (*ring, ring[0])] for ring in rings]
+    properties = {"id": "f", "rules": [{"rule": "no_entry"}], **properties}
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": coordinates},
+        "properties": properties,
+    }
+
+
+def version(*rings: Ring, number: int = 1, **properties: Any) -> FenceVersion:
+    """A fence version of rings in metres."""
+    return parse_feature(feature(*(rings or (SQUARE,)), **properties), version=number)
+
+
+def fence(*rings: Ring, **properties: Any) -> Fence:
+    """A fence of one version."""
+    return Fence.of([version(*rings, **properties)])
+
+
+def track(rows: Iterable[tuple[float, ...]], **columns: Any) -> Track:
+    """A track of (seconds, east_m, north_m[, speed_kmh[, odometer_km[, ignition]]])."""
+    full = [(*row, np.nan, np.nan, -1)[: max(6, len(row))] for row in rows]
+    table = [(*row[:3], *row[3:], *((np.nan, np.nan, -1)[len(row) - 3 :]))[:6] for row in full]
+    points = [degrees(row[1], row[2]) for row in table]
+    return Track.of(
+        [START_MS + round(row[0] * 1000) for row in table],
+        [latitude for _, latitude in points],
+        [longitude for longitude, _ in points],
+        speed_kmh=[row[3] for row in table],
+        odometer_km=[row[4] for row in table],
+        ignition=[int(row[5]) for row in table],
+        digest=columns.get("digest", range(len(table))),
+    )
+
+
+def random_track(rng: random.Random, size: int) -> Track:
+    """Hovers on a 10 m grid around the south edge of SQUARE: in, out, in the hysteresis, exactly on
+    the edge; parks, falls silent, jumps away, says two things at once."""
+    rows: list[tuple[float, ...]] = []
+    time_s, east, north, odometer = 0.0, 50.0, rng.choice((-50.0, 50.0)), 100.0
+    is_parked = False
+    for _ in range(size):
+        time_s += rng.choice((0, 1, 5, 5, 10, 10, 10, 20, 40, 130))
+        if rng.random() < 0.15:
+            is_parked = not is_parked
+        step = 10 * rng.choice((-6, -3, -2, -1, -1, 0, 0, 1, 1, 2, 3, 6))
+        north = min(max(north + (step / 4 if is_parked else step), -70), 90)
+        if not is_parked:
+            east = min(max(east + 10 * rng.choice((-1, 0, 0, 1)), 10), 90)
+            odometer += rng.choice((0, 0.1))
+        if rng.random() < 0.02:
+            east, north = east + 3000 if east < 1000 else 50, rng.choice((-50.0, 50.0))
+        speed = 0.0 if is_parked else rng.choice((0.0, 20.0, 40.0, 50.0, 60.0, 80.0, np.nan))
+        rows.append(
+            (time_s, east, north, speed, rng.choice((np.nan, odometer)), rng.choice((-1, 0, 1)))
+        )
+    return track(rows, digest=[rng.randrange(2**62) for _ in rows])
+
+
+class Kept:
+    """The least a store does: readings so far, and what the last refold said."""
+
+    def __init__(self) -> None:
+        self.track = Track.empty()
+        self.folds: dict[str, StoredFold[int]] = {}
+        self.readings_read = 0
+        self._next_id = 1
+
+    def commit(
+        self,
+        batch: Track,
+        windows: dict[str, Sequence[Window]],
+        index: FenceIndex,
+        readings: Callable[[Track], ReadingWindow] = TrackWindow,
+        changes: Iterable[Interval] | None = None,
+        as_of_ms: int = START_MS + 10**10,
+    ) -> VehicleRefold[int]:
+        """Store a batch, fold in its readings as changes (or the given ones), store the outcome."""
+        known = set(
+            zip(self.track.device_time_ms.tolist(), self.track.digest.tolist(), strict=True)
+        )
+        new = [
+            time_ms
+            for time_ms, digest in zip(
+                batch.device_time_ms.tolist(), batch.digest.tolist(), strict=True
+            )
+            if (time_ms, digest) not in known
+        ]
+        self.track = self.track.joined(batch)
+        result = refold(
+            readings(self.track),
+            windows,
+            self.folds,
+            [(t, t) for t in new] if changes is None else changes,
+            as_of_ms=as_of_ms,
+            index=index,
+            why="new readings",
+        )
+        self.readings_read += result.readings_read
+        for fence_id, outcome in result.fences.items():
+            self._store(fence_id, outcome)
+        return result
+
+    def _store(self, fence_id: str, outcome: Any) -> None:
+        held = []
+        for matching in (outcome.visits, outcome.violations):
+            rows = [
+                *matching.kept.items(),
+                *matching.retold.items(),
+                *((a.id, a.now) for a in matching.amended),
+            ]
+            for interval in matching.added:
+                rows.append((self._next_id, interval))
+                self._next_id += 1
+            held.append(rows)
+        self.folds[fence_id] = StoredFold(*held)
