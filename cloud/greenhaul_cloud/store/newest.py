@@ -9,13 +9,13 @@ from greenhaul_cloud.store.tables import latest
 from greenhaul_protocols.catalogue import TimeQuality
 
 _COLUMNS = [column.name for column in latest.columns]
-_FOLDABLE = [quality for quality in TimeQuality if quality.is_foldable]
+FOLDABLE = [quality for quality in TimeQuality if quality.is_foldable]
 
 
 def on_tracks(batch: KindBatch) -> Bools:
     """(rows,) positions that tracks use: with a fix, and a time that can be believed."""
     is_located, says_located = batch.steps_of("is_located")
-    usable: Bools = says_located & (is_located != 0) & np.isin(batch.time_quality(), _FOLDABLE)
+    usable: Bools = says_located & (is_located != 0) & np.isin(batch.time_quality(), FOLDABLE)
     for name in ("latitude_deg", "longitude_deg"):
         usable &= batch.steps_of(name)[1]
     return usable

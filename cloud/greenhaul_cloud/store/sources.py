@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, literal, or_, select, update
 
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.statements import insert_into
@@ -13,7 +13,7 @@ from greenhaul_protocols.bulk import SeriesColumns
 _NAMES_MAX = 1_000
 
 
-def source_ids(store: Store, conn: Connection, names: Iterable[str], now_ms: int) -> dict[str, int]:
+def source_ids(store: Store, conn: Connection, names: Iterable[str]) -> dict[str, int]:
     """Ids by name; names not seen before are entered."""
     wanted = sorted(set(names))
     found = {name: store.source_ids[name] for name in wanted if name in store.source_ids}
@@ -25,7 +25,7 @@ def source_ids(store: Store, conn: Connection, names: Iterable[str], now_ms: int
     if new:
         conn.execute(
             insert_into(conn, source).on_conflict_do_nothing(),
-            [{"name": name, "first_stored_time": now_ms} for name in new],
+            [{"name": name} for name in new],
         )
     # not remembered yet: this transaction may roll back
     return found | committed | _look_up(conn, new)
@@ -40,7 +40,9 @@ def _look_up(conn: Connection, names: list[str]) -> dict[str, int]:
     return found
 
 
-def note_sources(conn: Connection, heard: Iterable[tuple[int, str, SeriesColumns]]) -> None:
+def note_sources(
+    conn: Connection, heard: Iterable[tuple[int, str, SeriesColumns]], now_ms: int
+) -> None:
     """Who carried each source last, and up to when it was received; (id, gateway, series)."""
     newest: dict[int, tuple[int, str]] = {}
     for source_id, gateway, series in heard:
@@ -49,13 +51,18 @@ def note_sources(conn: Connection, heard: Iterable[tuple[int, str, SeriesColumns
             newest[source_id] = max(newest.get(source_id, at), at)
     if not newest:
         return
+    stored_at = literal(now_ms, source.c.first_stored_time.type)
     is_newer = or_(
         source.c.last_received_time.is_(None), source.c.last_received_time < bindparam("heard_at")
     )
     conn.execute(
         update(source)
         .where(and_(source.c.id == bindparam("of_source"), is_newer))
-        .values(gateway_id=bindparam("carried_by"), last_received_time=bindparam("heard_at")),
+        .values(
+            gateway_id=bindparam("carried_by"),
+            last_received_time=bindparam("heard_at"),
+            first_stored_time=func.coalesce(source.c.first_stored_time, stored_at),
+        ),
         [
             {"of_source": source_id, "heard_at": at, "carried_by": gateway}
             for source_id, (at, gateway) in sorted(newest.items())

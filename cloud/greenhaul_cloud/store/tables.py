@@ -140,7 +140,7 @@ source = Table(
     Column("id", Serial, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("gateway_id", Text),  # the gateway that carried it last
-    Column("first_stored_time", Instant, nullable=False),
+    Column("first_stored_time", Instant),  # None: bound before its first reading came
     Column("last_received_time", Instant),
 )
 
@@ -295,6 +295,8 @@ fence = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("created_at", Instant, nullable=False),
+    # Grows with every PUT that changed something: tells the fold that its index is old.
+    Column("changed_at", Instant, nullable=False),
 )
 
 fence_version = Table(
@@ -323,6 +325,16 @@ dirty = Table(
     CheckConstraint("(source_id is null) <> (vehicle_id is null)", name="subject"),
 )
 
+# Up to when a vehicle was folded, and when time alone will change what its fold says.
+fold_state = Table(
+    "fold_state",
+    metadata,
+    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
+    Column("as_of", Instant, nullable=False),
+    Column("due_at", Instant),
+    Index(None, "due_at"),
+)
+
 # A vehicle whose fold raised: set aside, tried again on new data, restart and upgrade.
 fold_failure = Table(
     "fold_failure",
@@ -331,6 +343,21 @@ fold_failure = Table(
     Column("failed_at", Instant, nullable=False),
     Column("count", Integer, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# Confirmed changes of side of a vehicle and a fence: all a resumed fold needs to know of the past.
+transition = Table(
+    "transition",
+    metadata,
+    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
+    Column("fence_id", ForeignKey("fence.id"), primary_key=True),
+    Column("confirmed_at", Instant, primary_key=True),
+    Column("place", SmallInteger, primary_key=True),  # order among those confirmed at one instant
+    Column("instant_at", Instant, nullable=False),
+    Column("is_inside", Boolean, nullable=False),
+    Column("known_by", Text, nullable=False),
+    Column("certainty", Text, nullable=False),
+    Column("fence_version", Integer, nullable=False),
 )
 
 visit = Table(
@@ -343,11 +370,9 @@ visit = Table(
     Column("entered_at", Instant, nullable=False),
     Column("entered_by", Text, nullable=False),
     Column("entered_certainty", Text, nullable=False),
-    Column("entered_confirmed_at", Instant, nullable=False),
     Column("left_at", Instant),
     Column("left_by", Text, nullable=False),
     Column("left_certainty", Text),
-    Column("left_confirmed_at", Instant),
     Column("gaps_ms", Json),  # gaps it went on over: [[began, confirmed], …]; null: none
     Column("certainty", Text, nullable=False),
     Column("state", Text, nullable=False),  # standing, withdrawn

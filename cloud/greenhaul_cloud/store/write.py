@@ -145,10 +145,11 @@ class _Flush:
         starts: NDArray[np.int64],
         outcomes: NDArray[np.int8],
     ) -> None:
-        ids = source_ids(self._store, self._conn, (s.source for _, s in accepted), self._now_ms)
+        ids = source_ids(self._store, self._conn, (s.source for _, s in accepted))
         note_sources(
             self._conn,
             ((ids[series.source], self._blocks[i].gateway, series) for i, series in accepted),
+            self._now_ms,
         )
         for (kind, _), parts in sorted(_grouped(accepted, ids).items()):
             batch = KindBatch(kind, parts, self._now_ms)

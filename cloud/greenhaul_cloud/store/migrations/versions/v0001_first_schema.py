@@ -44,6 +44,7 @@ def upgrade() -> None:
         "fence",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("changed_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fence")),
     )
     op.create_table(
@@ -98,7 +99,7 @@ def upgrade() -> None:
         sa.Column("id", Serial, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("gateway_id", sa.Text(), nullable=True),
-        sa.Column("first_stored_time", Instant(), nullable=False),
+        sa.Column("first_stored_time", Instant(), nullable=True),
         sa.Column("last_received_time", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
@@ -401,6 +402,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("vehicle_id", name=op.f("pk_fold_failure")),
     )
     op.create_table(
+        "fold_state",
+        sa.Column("vehicle_id", sa.Text(), nullable=False),
+        sa.Column("as_of", Instant(), nullable=False),
+        sa.Column("due_at", Instant(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["vehicle_id"], ["vehicle.id"], name=op.f("fk_fold_state_vehicle_id")
+        ),
+        sa.PrimaryKeyConstraint("vehicle_id", name=op.f("pk_fold_state")),
+    )
+    op.create_index(op.f("ix_fold_state_due_at"), "fold_state", ["due_at"], unique=False)
+    op.create_table(
         "session",
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("csrf_hash", sa.LargeBinary(), nullable=False),
@@ -425,6 +437,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_token_token_hash")),
     )
     op.create_table(
+        "transition",
+        sa.Column("vehicle_id", sa.Text(), nullable=False),
+        sa.Column("fence_id", sa.Text(), nullable=False),
+        sa.Column("confirmed_at", Instant(), nullable=False),
+        sa.Column("place", sa.SmallInteger(), nullable=False),
+        sa.Column("instant_at", Instant(), nullable=False),
+        sa.Column("is_inside", sa.Boolean(), nullable=False),
+        sa.Column("known_by", sa.Text(), nullable=False),
+        sa.Column("certainty", sa.Text(), nullable=False),
+        sa.Column("fence_version", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["fence_id"], ["fence.id"], name=op.f("fk_transition_fence_id")),
+        sa.ForeignKeyConstraint(
+            ["vehicle_id"], ["vehicle.id"], name=op.f("fk_transition_vehicle_id")
+        ),
+        sa.PrimaryKeyConstraint(
+            "vehicle_id", "fence_id", "confirmed_at", "place", name=op.f("pk_transition")
+        ),
+    )
+    op.create_table(
         "vehicle_attributes",
         sa.Column("vehicle_id", sa.Text(), nullable=False),
         sa.Column("valid_from", Instant(), nullable=False),
@@ -445,11 +476,9 @@ def upgrade() -> None:
         sa.Column("entered_at", Instant(), nullable=False),
         sa.Column("entered_by", sa.Text(), nullable=False),
         sa.Column("entered_certainty", sa.Text(), nullable=False),
-        sa.Column("entered_confirmed_at", Instant(), nullable=False),
         sa.Column("left_at", Instant(), nullable=True),
         sa.Column("left_by", sa.Text(), nullable=False),
         sa.Column("left_certainty", sa.Text(), nullable=True),
-        sa.Column("left_confirmed_at", Instant(), nullable=True),
         sa.Column("gaps_ms", Json, nullable=True),
         sa.Column("certainty", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
