@@ -47,11 +47,16 @@ _SLIP_CUTOFF = 0.85
 
 
 def parse_feature(
-    feature: Any, *, version: int = 1, default_valid_from_ms: int = ALWAYS_MS
+    feature: Any,
+    *,
+    version: int = 1,
+    default_valid_from_ms: int = ALWAYS_MS,
+    default_id: str | None = None,
 ) -> FenceVersion:
     """The fence version a GeoJSON feature describes (interfaces, *Fence feature*).
 
     default_valid_from_ms: for a feature that does not say; the moment of the request, or always.
+    default_id: for a feature without an id; None refuses it.
     Raises FeatureError that names the fence, the key and what to write instead.
     """
     if not isinstance(feature, Mapping) or feature.get("type") != "Feature":
@@ -59,7 +64,7 @@ def parse_feature(
     properties = feature.get("properties") or {}
     if not isinstance(properties, Mapping):
         raise FeatureError("properties: expected an object")
-    fence_id = _fence_id(properties.get("id", feature.get("id")))
+    fence_id = _fence_id(properties.get("id", feature.get("id", default_id)))
     try:
         _refuse_slips(properties)
         return _version_of(fence_id, version, feature, properties, default_valid_from_ms)

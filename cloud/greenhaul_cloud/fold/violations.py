@@ -81,37 +81,37 @@ def _present(piece: _Piece, _path: Path | None = None) -> Iterator[Violation]:
 
 def _too_fast(piece: _Piece, path: Path) -> Iterator[Violation]:
     """Runs above the limit, cut to the piece, that last `for_s`; exact on the straight line."""
-    rule, visit = piece.rule, piece.visit
+    rule = piece.rule
     assert isinstance(rule, SpeedLimit)
-    time_ms, speed_kmh = path.track.device_time_ms, path.track.speed_kmh
-    end_ms = min(piece.to_ms, int(time_ms[-1]))
-    low = max(int(np.searchsorted(time_ms, piece.from_ms, side="right")) - 1, 0)
-    high = int(np.searchsorted(time_ms, end_ms)) + 1
-    kinds = path.kinds(piece.version.settings)[low : high - 1]
-    for began_ms, ended_ms in runs_above(
-        time_ms[low:high], speed_kmh[low:high], kinds != GAP, rule.limit_kmh
-    ):
+    last_ms = int(path.track.device_time_ms[-1])
+    end_ms = min(piece.to_ms, last_ms)
+    low = max(int(np.searchsorted(path.track.device_time_ms, piece.from_ms, side="right")) - 1, 0)
+    high = int(np.searchsorted(path.track.device_time_ms, end_ms)) + 1
+    time_ms, speed_kmh = path.track.device_time_ms[low:high], path.track.speed_kmh[low:high]
+    is_known = path.kinds(piece.version.settings)[low : high - 1] != GAP
+    for began_ms, ended_ms in runs_above(time_ms, speed_kmh, is_known, rule.limit_kmh):
         from_ms, to_ms = max(began_ms, piece.from_ms), min(ended_ms, end_ms)
         if from_ms >= to_ms or to_ms - from_ms < rule.for_s * 1000:
             continue
-        is_open = piece.ended_ms is None and to_ms == int(time_ms[-1])
-        is_open = is_open and bool(speed_kmh[-1] > rule.limit_kmh)
-        # Only ends cut at a gap are in doubt; other gaps of the visit are not this run's.
-        is_cut = (from_ms, visit.entered_by) == (visit.entered_ms, How.GAP)
-        is_cut |= (to_ms, visit.left_by) == (visit.left_ms, How.GAP)
-        certainty = Certainty.POSSIBLE if is_cut else Certainty.CERTAIN
-        fastest_kmh = _fastest(time_ms[low:high], speed_kmh[low:high], from_ms, to_ms)
-        detail = {"limit_kmh": rule.limit_kmh, "max_kmh": round(fastest_kmh, 1)}
-        yield _violation(piece, from_ms, None if is_open else to_ms, certainty, detail)
+        ends_kmh = np.interp([from_ms, to_ms], time_ms, speed_kmh)
+        is_above = (ends_kmh > rule.limit_kmh).tolist()
+        is_open = piece.ended_ms is None and to_ms == last_ms and is_above[1]
+        within_kmh = speed_kmh[(time_ms >= from_ms) & (time_ms <= to_ms)]
+        fastest_kmh = float(np.nanmax(np.concatenate((within_kmh, ends_kmh))))
+        yield _violation(
+            piece,
+            from_ms,
+            None if is_open else to_ms,
+            _run_certainty(piece.visit, (from_ms, to_ms), is_above),
+            {"limit_kmh": rule.limit_kmh, "max_kmh": round(fastest_kmh, 1)},
+        )
 
 
-def _fastest(
-    time_ms: NDArray[np.int64], speed_kmh: NDArray[np.float64], from_ms: int, to_ms: int
-) -> float:
-    """Highest speed in an interval whose speeds are known."""
-    within = speed_kmh[(time_ms >= from_ms) & (time_ms <= to_ms)]
-    ends = np.interp([from_ms, to_ms], time_ms, speed_kmh)
-    return float(np.nanmax(np.concatenate((within, ends))))
+def _run_certainty(visit: Visit, span_ms: tuple[int, int], is_above: Sequence[bool]) -> Certainty:
+    """Only an end of a run cut off by a gap is in doubt; other gaps of its visit do not matter."""
+    is_cut = visit.entered_by is How.GAP and span_ms[0] == visit.entered_ms and is_above[0]
+    is_cut |= visit.left_by is How.GAP and span_ms[1] == visit.left_ms and is_above[1]
+    return Certainty.POSSIBLE if is_cut else Certainty.CERTAIN
 
 
 RULES: dict[RuleName, Callable[[_Piece, Path], Iterator[Violation]]] = {
