@@ -67,9 +67,7 @@ class OutboxFile:
                 with self._transaction():
                     self._open_epoch(now_ms)
                     set_meta(self._connection, "gateway", gateway)
-            owner = meta(self._connection, "gateway")
-            if owner != gateway:
-                raise ConfigError(f"{path}: belongs to gateway {owner!r}, not to {gateway!r}")
+            self._check_owner()
             self.ledger = load_ledger(self._connection, gateway)
             self._grace = GraceRing(self._connection)
         except BaseException:
@@ -169,6 +167,11 @@ class OutboxFile:
         return len(rows)
 
     # The rest runs inside a transaction of the caller.
+
+    def _check_owner(self) -> None:
+        owner = meta(self._connection, "gateway")
+        if owner != self.gateway:
+            raise ConfigError(f"{self.path}: belongs to gateway {owner!r}, not {self.gateway!r}")
 
     def _append(
         self, lane: int, readings: Sequence[Reading], priority: Priority, now_ms: int
