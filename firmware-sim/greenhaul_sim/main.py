@@ -6,9 +6,9 @@ import logging
 import sys
 
 from greenhaul_protocols.errors import ConfigError, GreenhaulError
-from greenhaul_sim.commands import fleet, replay, streets, verify
+from greenhaul_sim.commands import demo, fleet, replay, streets, verify
 
-COMMANDS = (fleet, replay, verify, streets)
+COMMANDS = (demo, fleet, replay, verify, streets)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""The demo: every deliverable as a process of its own, on loopback, in one folder."""

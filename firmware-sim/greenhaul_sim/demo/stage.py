@@ -1,0 +1,234 @@
+"""The demo's processes: broker, cloud, edge, fleet, in this order, and back again at the end."""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenhaul_protocols.errors import Unavailable
+from greenhaul_sim.api import Api
+from greenhaul_sim.demo import ports, setting
+from greenhaul_sim.demo.broker import broker_command
+from greenhaul_sim.demo.children import Child
+from greenhaul_sim.demo.figures import Figures, edge_status, look
+from greenhaul_sim.fleet import town_of
+from greenhaul_sim.identity import fleet_identities
+from greenhaul_sim.scenario import Scenario
+
+GATEWAY = "gw-demo"
+
+_START_S = 60.0  # a process that takes longer does not start
+_FLEET_DRAIN_S = 5.0
+_EDGE_DRAIN_S = 5.0
+_END_S = 10.0
+
+_USUAL_MQTT_PORT, _USUAL_API_PORT, _USUAL_TERMINAL_PORT = 18_830, 8_080, 8_808
+
+_CLOUD = (sys.executable, "-m", "greenhaul_cloud.main")
+_EDGE = (sys.executable, "-m", "greenhaul_edge.main")
+_SIM = (sys.executable, "-m", "greenhaul_sim")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """What was asked for. run_s None: until Ctrl-C."""
+
+    folder: Path
+    scenario: Scenario
+    scenario_file: Path | None = None
+    seed: int = 1
+    speed: float = 10.0
+    run_s: float | None = None
+    api_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user of the console."""
+
+    name: str
+    password: str
+    role: str
+
+
+class Stage:
+    """All processes of one demo."""
+
+    def __init__(self, plan: DemoPlan) -> None:
+        self.plan = plan
+        self.children: dict[str, Child] = {}
+        self.url = ""
+        self.broker_name = ""
+        self.logins: list[Login] = []
+        self.ledger = plan.folder / "ledger.jsonl"
+        self._edge_config = plan.folder / "edge.toml"
+        self._cloud_config = plan.folder / "cloud.toml"
+        self._token = ""
+
+    @property
+    def api(self) -> Api:
+        """The collector as its administrator sees it."""
+        return Api(self.url, self._token)
+
+    def open(self) -> None:
+        """Start everything. Raises Unavailable, ConfigError."""
+        api_port = ports.take("--port", self.plan.api_port, _USUAL_API_PORT)
+        mqtt_port = ports.take("mqtt", None, _USUAL_MQTT_PORT)
+        passwords = {"collector": secrets.token_urlsafe(24), GATEWAY: secrets.token_urlsafe(24)}
+        for user, password in passwords.items():
+            self._write_secret(f"{user}.password", password)
+        self._start_broker(mqtt_port, passwords)
+        self._start_cloud(mqtt_port, api_port)
+        self._furnish()
+        self._start_edge(mqtt_port)
+        self._start_fleet()
+
+    def insist(self, *, but: str = "") -> None:
+        """Raises ChildEnded if a process has ended; that of the name `but` may."""
+        for name, child in self.children.items():
+            if name != but:
+                child.insist()
+
+    def look(self) -> Figures:
+        """All figures now. Raises Unavailable."""
+        return look(self.api, self._edge_config, GATEWAY)
+
+    def waiting(self) -> int:
+        """Readings in the outbox that no receipt has settled. Raises Unavailable."""
+        return sum(lane["waiting"] for lane in edge_status(self._edge_config)["lanes"])
+
+    def close(self) -> None:
+        """End everything: the fleet first, then the edge when it has drained, cloud, broker."""
+        fleet, edge = self.children.get("fleet"), self.children.get("edge")
+        if fleet:
+            fleet.ask_to_end()
+            fleet.wait(_FLEET_DRAIN_S + 2)
+            fleet.end(0)
+        if edge and edge.is_running and fleet and self.children["cloud"].is_running:
+            self._await_drained()
+        for name in ("edge", "cloud", "broker"):
+            if name in self.children:
+                self.children[name].end(_END_S)
+
+    def kill(self) -> None:
+        """End everything at once."""
+        for child in self.children.values():
+            child.end(0)
+
+    # -------------------------------------------------------------------------------------------
+
+    def _await_drained(self) -> None:
+        deadline = time.monotonic() + _EDGE_DRAIN_S
+        with contextlib.suppress(Unavailable):
+            while self.waiting() and time.monotonic() < deadline:
+                time.sleep(0.2)
+
+    def _start(self, name: str, command: list[str]) -> Child:
+        child = self.children[name] = Child(name, command, self.plan.folder)
+        return child
+
+    def _start_broker(self, port: int, passwords: dict[str, str]) -> None:
+        self.broker_name, command = broker_command(self.plan.folder, port, passwords)
+        broker = self._start("broker", command)
+        broker.wait_until(lambda: ports.answers(port), f"port {port}", _START_S)
+
+    def _start_cloud(self, mqtt_port: int, api_port: int) -> None:
+        streets = self.plan.folder / "streets.geojson"
+        town = town_of(self.plan.scenario, self.plan.seed)
+        streets.write_text(json.dumps(town.to_geojson(), ensure_ascii=False), encoding="utf-8")
+        self._cloud_config.write_text(
+            '[store]\nurl = "sqlite:///greenhaul.db"\n'
+            f'[broker]\nport = {mqtt_port}\nusername = "collector"\n'
+            'password_file = "collector.password"\n'
+            f'[api]\nlisten = "127.0.0.1:{api_port}"\n'
+            '[console]\nbasemap = "streets.geojson"\n'
+            f"center = [{town.plane.longitude_deg}, {town.plane.latitude_deg}]\nzoom = 12\n"
+        )
+        self._cloud("migrate")
+        password = self._write_secret("admin.password", secrets.token_urlsafe(24))
+        self._cloud("user", "add", "admin", "--role", "admin", "--password-file", str(password))
+        self._token = self._cloud("token", "create", "admin", "--name", "demo").split()[-1]
+        self._write_secret("admin.token", self._token)
+        ready = self.plan.folder / "cloud.ready"
+        cloud = self._start(
+            "cloud", [*_CLOUD, "serve", "-c", str(self._cloud_config), "--ready-file", str(ready)]
+        )
+        cloud.wait_until(ready.exists, "ready file", _START_S)
+        self.url = json.loads(ready.read_text())["api"]
+
+    def _furnish(self) -> None:
+        """Enterprise, users, gateway, vehicles, bindings, fences."""
+        plan, api = self.plan, self.api
+        now_ms = round(time.time() * 1000)
+        api.post("/gateways", {"id": GATEWAY, "sources": ["*"]})
+        api.post("/enterprises", setting.ENTERPRISE)
+        self._add_user("regulator", "regulator")
+        self._add_user("manager", "manager", enterprise_id=setting.ENTERPRISE["id"])
+        identities = fleet_identities(plan.scenario.fleet.terminals, plan.seed, None)
+        for enrolment in setting.enrol(identities, now_ms):
+            api.post("/vehicles", enrolment.vehicle)
+            api.post("/bindings", enrolment.binding)
+        fences = plan.folder / "fences.geojson"
+        plane = town_of(plan.scenario, plan.seed).plane
+        fences.write_text(
+            json.dumps(setting.fences(plane, now_ms), ensure_ascii=False), encoding="utf-8"
+        )
+        self._cloud("fences", "import", str(fences))
+
+    def _add_user(self, name: str, role: str, **more: str) -> None:
+        login = Login(name, f"demo-{secrets.token_hex(5)}", role)
+        self.api.post("/users", {"name": name, "password": login.password, "role": role, **more})
+        self.logins.append(login)
+
+    def _start_edge(self, mqtt_port: int) -> None:
+        terminal_port = ports.take("terminals", None, _USUAL_TERMINAL_PORT)
+        self._edge_config.write_text(
+            f'[gateway]\nid = "{GATEWAY}"\n'
+            '[outbox]\npath = "outbox"\n'
+            f'[uplink]\nport = {mqtt_port}\nusername = "{GATEWAY}"\n'
+            f'password_file = "{GATEWAY}.password"\nsend_window_s = 1.0\n'
+            f'[sources.terminals]\ntype = "jt808"\nlisten = "127.0.0.1:{terminal_port}"\n'
+        )
+        edge = self._start("edge", [*_EDGE, "run", "-c", str(self._edge_config)])
+        edge.wait_until(lambda: ports.answers(terminal_port), f"port {terminal_port}", _START_S)
+        self._terminal_port = terminal_port
+
+    def _start_fleet(self) -> None:
+        plan = self.plan
+        command = [*_SIM, "fleet", "--to", f"127.0.0.1:{self._terminal_port}"]
+        command += ["--terminals", str(plan.scenario.fleet.terminals), "--seed", str(plan.seed)]
+        command += ["--revision", "mixed", "--speed", str(plan.speed)]
+        command += ["--ledger", str(self.ledger)]
+        if plan.scenario_file:
+            command += ["--scenario", str(plan.scenario_file)]
+        if plan.run_s:
+            command += ["--for", str(plan.run_s), "--drain", "30"]
+        else:
+            command += ["--drain", str(_FLEET_DRAIN_S)]
+        self._start("fleet", command)
+
+    def _cloud(self, *arguments: str) -> str:
+        """Run one of greenhaul-cloud's short commands; its output. Raises Unavailable."""
+        command = [*_CLOUD, *arguments, "-c", str(self._cloud_config)]
+        try:
+            done = subprocess.run(  # noqa: S603 - our own program
+                command, capture_output=True, text=True, timeout=_START_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Unavailable(f"greenhaul-cloud {arguments[0]}: {error}") from error
+        if done.returncode:
+            said = done.stderr.strip() or done.stdout.strip()
+            raise Unavailable(f"greenhaul-cloud {' '.join(arguments[:2])}: {said}")
+        return done.stdout
+
+    def _write_secret(self, name: str, text: str) -> Path:
+        path = self.plan.folder / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        return path
