@@ -117,6 +117,13 @@ def test_a_body_of_another_edition_than_its_header(
         assert told.message == registration
 
 
+def test_replies_have_the_header_the_peer_uses() -> None:
+    platform = Conversation(revision=2019)
+    event = only(platform.receive(wrap(Header(2, PHONE, 0, is_2019=False), b"")))
+    assert not unwrap(platform.answer(event)).header.is_2019
+    assert not unwrap(platform.send(LinkCheck())).header.is_2019
+
+
 def test_a_settled_revision_stays() -> None:
     platform = Conversation(revision=2011)
     terminal = Conversation(phone=PHONE, revision=2013)

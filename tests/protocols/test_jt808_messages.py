@@ -1,6 +1,7 @@
 """Declared messages: what every declaration must hold, and facts written by hand from the text."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,9 +26,12 @@ from greenhaul_protocols.jt808.describe import body_json, explain, unit_of
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.layouts import (
     Bcd,
+    Byte_,
     Bytes,
+    ByVersion,
     Counted,
-    CountOf,
+    Degrees,
+    Dword,
     Fixed,
     FixedBytes,
     FixedText,
@@ -40,6 +44,8 @@ from greenhaul_protocols.jt808.layouts import (
     Sized,
     Text,
     Undecodable,
+    Word,
+    Word_,
 )
 from greenhaul_protocols.jt808.messages import (
     Authentication,
@@ -57,6 +63,7 @@ from greenhaul_protocols.jt808.messages_location import (
     LocationReport,
     TrackingRequest,
 )
+from greenhaul_protocols.jt808.notes import CountOf, When
 from greenhaul_protocols.jt808.parameters_table import PARAMETERS
 from greenhaul_protocols.jt808.tables import Entry, find, item_of
 
@@ -125,6 +132,9 @@ def messages(draw: st.DrawFn, cls: Any, revision: int) -> Any:
                 found[place.name] = len(found[note.field])
     return cls(**found)
 
+
+TIMED = When("attributes", lambda value: bool(value & 1), "bit 0 of attributes")
+LIMITED = When("attributes", lambda value: bool(value & 2), "bit 1 of attributes")
 
 EVERY = [
     pytest.param(spec, revision, id=f"0x{spec.message_id:04X}-{revision}")
@@ -431,6 +441,73 @@ def test_what_the_standard_cannot_carry_is_our_mistake(message: Any) -> None:
 )
 def test_text_is_read_whatever_fills_it_up(wire: str, text: str) -> None:
     assert Text().read(bytes.fromhex(wire), 0)[0] == text
+
+
+# -- what later messages need ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    latitude_deg: Degrees
+    longitude_deg: Degrees
+
+
+@dataclass(frozen=True, slots=True)
+class Polygon:
+    """Shaped as 0x8604: optional fields by bits, a list of records, fields that came in 2019."""
+
+    area_id: Dword
+    attributes: Word
+    start_time: Annotated[str | None, Bcd(6, is_time=True), TIMED] = None
+    speed_max_kmh: Annotated[int | None, Word_, LIMITED] = None
+    overspeed_s: Annotated[int | None, Byte_, LIMITED] = None
+    vertices: Annotated[
+        tuple[Vertex, ...],
+        ByVersion(
+            {
+                2011: Counted(Word_, Record(Vertex), packet_count=Byte_),
+                2013: Counted(Word_, Record(Vertex)),
+            }
+        ),
+    ] = ()
+    night_speed_max_kmh: Annotated[int | None, ByVersion({2019: Word_}), LIMITED] = None
+    name: Annotated[str | None, ByVersion({2019: Text(Word_)})] = None
+
+
+@pytest.mark.parametrize(
+    ("revision", "tail"),
+    [
+        (2011, "0001 01 01f76330 06b4eb40"),
+        (2013, "0001 01f76330 06b4eb40"),
+        (2019, "0001 01f76330 06b4eb40 001e 0004 d6d0d0c4"),
+    ],
+)
+def test_conditions_records_and_editions_go_together(revision: int, tail: str) -> None:
+    is_new = revision == 2019
+    polygon = Polygon(
+        area_id=7,
+        attributes=2,
+        speed_max_kmh=60,
+        overspeed_s=10,
+        vertices=(Vertex(32.99, 112.52),),
+        night_speed_max_kmh=30 if is_new else None,
+        name="中心" if is_new else None,
+    )
+    body = bytes.fromhex("00000007 0002 003c 0a" + tail)
+    assert encode(polygon, revision) == body
+    assert decode(Polygon, body, revision) == (polygon, b"")
+    assert [line.field for line in explain(Polygon, body, revision)][:3] == [
+        "area_id",
+        "attributes",
+        "speed_max_kmh",
+    ]
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(REVISIONS).flatmap(lambda r: st.tuples(st.just(r), messages(Polygon, r))))
+def test_such_a_message_comes_back(case: tuple[int, Polygon]) -> None:
+    revision, polygon = case
+    assert decode(Polygon, encode(polygon, revision), revision) == (polygon, b"")
 
 
 # -- items -----------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """What the bits of the alarm word, the status word and of bit-coded items say."""
 
-from greenhaul_protocols.jt808.layouts import BitNames
+from greenhaul_protocols.jt808.notes import BitNames
 
-# JT/T 808-2013 table 24; 2011 table 18; 2019 table 25. A year: from that edition on.
+# Clause 8.18, the table of alarm bits. A year: from that edition on.
 ALARM_BITS = BitNames(
     {
         0: "emergency",
@@ -40,7 +40,7 @@ ALARM_BITS = BitNames(
     }
 )
 
-# JT/T 808-2013 table 25; 2011 ends at bit 12.
+# Clause 8.18, the table of status bits. 2011 ends at bit 12.
 STATUS_BITS = BitNames(
     {
         0: "acc_on",

@@ -54,6 +54,7 @@ class Conversation:
         self.next_serial = 0  # of the next message sent
         self._settled_revision = revision
         self._revision = revision or 2013
+        self._header_is_2019 = self._revision >= 2019
         self._reader = FrameReader()
         self._parts = PartStore()
 
@@ -97,7 +98,8 @@ class Conversation:
             events.append(BadBytes(str(error), found.raw))
             return
         self._learn(header)
-        events += [self._join(parts) for parts in self._parts.moved_on(header.phone, header)]
+        if self._parts.is_waiting:
+            events += [self._join(parts) for parts in self._parts.moved_on(header.phone, header)]
         if header.part is None:
             events.append(self._read(header, body, found.raw))
         elif not 1 <= header.part.number <= header.part.total:
@@ -116,6 +118,8 @@ class Conversation:
 
     def _learn(self, header: Header) -> None:
         self.phone = header.phone
+        # Replies come in the shape the peer uses, whatever edition its bodies are of.
+        self._header_is_2019 = header.is_2019
         if header.is_2019:
             self._revision = 2019
         elif self._revision == 2019 and self._settled_revision != 2019:
@@ -162,8 +166,8 @@ class Conversation:
         frames = []
         for number, piece in enumerate(pieces or [b""], start=1):
             part = PartNumber(number, total) if total > 1 else None
-            is_2019 = self._revision >= 2019
-            header = Header(message_id, phone, self.next_serial, is_2019, part=part)
+            shape = self._header_is_2019
+            header = Header(message_id, phone, self.next_serial, shape, part=part)
             frames.append(wrap(header, piece))
             self.next_serial = (self.next_serial + 1) % SERIAL_COUNT
         return frames

@@ -18,7 +18,8 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
-from greenhaul_protocols.jt808.layouts import CountOf, Fixed, Layout, When
+from greenhaul_protocols.jt808.layouts import Fixed, Layout
+from greenhaul_protocols.jt808.notes import CountOf, When
 
 REVISIONS = (2011, 2013, 2019)
 
@@ -107,11 +108,11 @@ def encode(value: Any, revision: int) -> bytes:
     cls: Any = type(value)
     for place in places_of(cls, revision):
         field_value = getattr(value, place.name)
-        if not _is_present(place, lambda name: getattr(value, name)):
+        when = place.when
+        if place.layout is None or (when and not when.holds(getattr(value, when.field))):
             if field_value != place.default:
                 raise EncodeError(f"{place.name}: {field_value!r} has no place in {revision}")
             continue
-        assert place.layout is not None
         if field_value is None:
             raise EncodeError(f"{place.name}: is missing")
         try:
@@ -135,10 +136,10 @@ def spans_of(cls: Any, body: bytes, revision: int) -> Iterator[Span]:
     values: dict[str, Any] = {}
     at = 0
     for place in places_of(cls, revision):
-        if not _is_present(place, values.__getitem__):
+        when = place.when
+        if place.layout is None or (when and not when.holds(values[when.field])):
             values[place.name] = place.default
             continue
-        assert place.layout is not None
         try:
             value, behind = place.layout.read(body, at)
         except DecodeError as error:
@@ -146,12 +147,6 @@ def spans_of(cls: Any, body: bytes, revision: int) -> Iterator[Span]:
         values[place.name] = value
         yield Span(place, at, behind, value)
         at = behind
-
-
-def _is_present(place: Place, value_of: Callable[[str], Any]) -> bool:
-    return place.layout is not None and (
-        place.when is None or place.when.holds(value_of(place.when.field))
-    )
 
 
 Reader = Callable[[bytes, int], tuple[Any, int]]

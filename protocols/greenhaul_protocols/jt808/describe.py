@@ -8,18 +8,8 @@ from greenhaul_protocols.catalogue import UNITS
 from greenhaul_protocols.jt808.clock import local_text_of
 from greenhaul_protocols.jt808.declaration import Place, Record, places_of, spans_of
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
-from greenhaul_protocols.jt808.layouts import (
-    Bcd,
-    BitNames,
-    Counted,
-    HexId,
-    Item,
-    Items,
-    Layout,
-    Meanings,
-    Sized,
-    Undecodable,
-)
+from greenhaul_protocols.jt808.layouts import Bcd, Counted, Item, Items, Layout, Sized, Undecodable
+from greenhaul_protocols.jt808.notes import BitNames, HexId, Meanings
 from greenhaul_protocols.jt808.parameters_table import PARAMETERS
 from greenhaul_protocols.jt808.tables import Table, find
 

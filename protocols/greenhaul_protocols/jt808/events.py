@@ -1,13 +1,11 @@
 """What a conversation makes of the bytes it receives."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenhaul_protocols.jt808.header import Header
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A message that could be decoded, whole; a split one once all its packets are there."""
 
     header: Header  # of the last packet, where the message was split
@@ -19,8 +17,7 @@ class Received:
     is_joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownMessage:
+class UnknownMessage(NamedTuple):
     """A message id that is not declared; the standard's answer is 3, unsupported."""
 
     header: Header
@@ -29,8 +26,7 @@ class UnknownMessage:
     is_joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PartReceived:
+class PartReceived(NamedTuple):
     """One packet of a split message. The message follows as Received when the last one is there."""
 
     header: Header  # header.part says which
@@ -38,8 +34,7 @@ class PartReceived:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BadBytes:
+class BadBytes(NamedTuple):
     """Bytes that are no frame, or a frame that is no message: kept whole, with the reason."""
 
     reason: str

@@ -20,12 +20,12 @@ from greenhaul_protocols.jt808.layouts import (
     Dword,
     Dword_,
     FixedBytes,
-    Meanings,
     Scaled,
     SignMagnitude,
     Word,
     Word_,
 )
+from greenhaul_protocols.jt808.notes import Meanings
 from greenhaul_protocols.jt808.tables import Entry, Table, entries
 
 AREA_TYPES = Meanings({0: "none", 1: "circle", 2: "rectangle", 3: "polygon", 4: "route"})
@@ -109,7 +109,7 @@ LOCATION_ITEMS: Table = entries(
         Entry(0x31, "satellites", Byte_, since=2013),
         Entry(0xE0, "custom_size", Byte_, since=2013),  # length of the custom items that follow
     ],
-    # JT/T 1078-2016 table 13
+    # JT/T 1078-2016
     [
         Entry(0x14, "video_alarms", Dword_, notes=(VIDEO_ALARM_BITS,)),
         Entry(0x15, "video_lost_channels", Dword_),

@@ -16,15 +16,13 @@ from greenhaul_protocols.jt808.layouts import (
     Counted,
     Dword_,
     FixedText,
-    HexId,
     Item,
     Items,
-    Meanings,
     Text,
     Word,
     Word_,
-    equals,
 )
+from greenhaul_protocols.jt808.notes import HexId, Meanings, equals
 
 ANSWER_RESULTS = Meanings(
     {0: "ok", 1: "failed", 2: "bad message", 3: "unsupported", 4: "alarm confirmed"}
@@ -40,9 +38,21 @@ REGISTRATION_RESULTS = Meanings(
     }
 )
 
-# JT/T 415-2006 clause 5.4.12; 0 means no plate.
+# JT/T 415-2006 clause 5.4.12, since 2019 JT/T 697.7-2014; 0 means no plate.
 PLATE_COLOURS = Meanings(
-    {0: "no plate", 1: "blue", 2: "yellow", 3: "black", 4: "white", 9: "other"}
+    {
+        0: "no plate",
+        1: "blue",
+        2: "yellow",
+        3: "black",
+        4: "white",
+        5: "green",
+        9: "other",
+        91: "farm yellow",
+        92: "farm green",
+        93: "yellow-green",
+        94: "gradient green",
+    }
 )
 
 

@@ -11,20 +11,18 @@ from greenhaul_protocols.jt808.layouts import (
     Bytes,
     ByVersion,
     Counted,
-    CountOf,
     Degrees,
     Dword,
     Dword_,
     Item,
     Items,
-    Meanings,
     Scaled,
     Sized,
     Undecodable,
     Word,
     Word_,
-    differs,
 )
+from greenhaul_protocols.jt808.notes import CountOf, Meanings, differs
 
 
 @message(0x0200, clause="8.18")

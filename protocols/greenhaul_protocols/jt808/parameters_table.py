@@ -139,7 +139,7 @@ PARAMETERS: Table = entries(
             0x0026: "slave_server",
         },
     ),
-    # JT/T 1078-2016 table 2, T/JSATL 12-2017: structures as bytes.
+    # JT/T 1078-2016 and T/JSATL 12-2017; their structures stay bytes.
     _names(Dword_, {0x007A: "video_alarm_mask"}),
     _names(Word_, {0x007B: "image_analysis"}),
     _names(

@@ -47,6 +47,11 @@ class PartStore:
     _bytes: int = 0
     evicted_parts: int = 0
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether any packet is kept."""
+        return bool(self._begun)
+
     def put(self, header: Header, body: bytes, raw: bytes) -> list[Part] | None:
         """Keep a packet; all packets of its message in order, once the last one is here."""
         assert header.part is not None
