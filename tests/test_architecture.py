@@ -29,7 +29,7 @@ PROTOCOLS_MAY_IMPORT = {
 }  # fmt: skip
 PROTOCOLS_EXCEPTIONS = {
     "bulk.py": {"numpy"},
-    "__main__.py": {"sys", "pathlib"},
+    "__main__.py": {"io", "sys", "pathlib"},
     "decode.py": {"sys", "pathlib"},
 }
 # A generic name says nothing about what is inside.
