@@ -1,8 +1,8 @@
 """Hand-made fences and adversarial random tracks for the fold's tests, in metres near Nanyang."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,13 +10,18 @@ from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
 from greenhaul_cloud.fences.plane import Plane
+from greenhaul_cloud.fold.intervals import Violation, Visit
+from greenhaul_cloud.fold.matching import Matching
 from greenhaul_cloud.fold.readings import ReadingWindow, TrackWindow
 from greenhaul_cloud.fold.refold import StoredFold, VehicleRefold, refold
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.windows import Interval, Window
 
 START_MS = 1_795_000_000_000
+AS_OF_MS = START_MS + 10**10
 PLANE = Plane.around((112.53, 32.99, 112.53, 32.99))
+
+V = TypeVar("V", Visit, Violation)
 
 Ring = Sequence[tuple[float, float]]
 
@@ -49,10 +54,9 @@ def fence(*rings: Ring, **properties: Any) -> Fence:
     return Fence.of([version(*rings, **properties)])
 
 
-def track(rows: Iterable[tuple[float, ...]], **columns: Any) -> Track:
+def track(rows: Iterable[tuple[float, ...]], digests: Sequence[int] | None = None) -> Track:
     """A track of (seconds, east_m, north_m[, speed_kmh[, odometer_km[, ignition]]])."""
-    full = [(*row, np.nan, np.nan, -1)[: max(6, len(row))] for row in rows]
-    table = [(*row[:3], *row[3:], *((np.nan, np.nan, -1)[len(row) - 3 :]))[:6] for row in full]
+    table = [(*row, *(np.nan, np.nan, -1)[len(row) - 3 :]) for row in rows]
     points = [degrees(row[1], row[2]) for row in table]
     return Track.of(
         [START_MS + round(row[0] * 1000) for row in table],
@@ -61,8 +65,13 @@ def track(rows: Iterable[tuple[float, ...]], **columns: Any) -> Track:
         speed_kmh=[row[3] for row in table],
         odometer_km=[row[4] for row in table],
         ignition=[int(row[5]) for row in table],
-        digest=columns.get("digest", range(len(table))),
+        digest=range(len(table)) if digests is None else digests,
     )
+
+
+def seconds(time_ms: int | None) -> float | None:
+    """Seconds from the beginning of hand-made tracks."""
+    return None if time_ms is None else (time_ms - START_MS) / 1000
 
 
 def random_track(rng: random.Random, size: int) -> Track:
@@ -86,63 +95,66 @@ def random_track(rng: random.Random, size: int) -> Track:
         rows.append(
             (time_s, east, north, speed, rng.choice((np.nan, odometer)), rng.choice((-1, 0, 1)))
         )
-    return track(rows, digest=[rng.randrange(2**62) for _ in rows])
+    return track(rows, [rng.randrange(2**62) for _ in rows])
 
 
 class Kept:
     """The least a store does: readings so far, and what the last refold said."""
 
-    def __init__(self) -> None:
+    def __init__(self, readings: Callable[[Track], ReadingWindow] = TrackWindow) -> None:
         self.track = Track.empty()
         self.folds: dict[str, StoredFold[int]] = {}
-        self.readings_read = 0
+        self.last: VehicleRefold[int] = VehicleRefold({}, 0)
+        self._readings = readings
         self._next_id = 1
 
     def commit(
-        self,
-        batch: Track,
-        windows: dict[str, Sequence[Window]],
-        index: FenceIndex,
-        readings: Callable[[Track], ReadingWindow] = TrackWindow,
-        changes: Iterable[Interval] | None = None,
-        as_of_ms: int = START_MS + 10**10,
+        self, batch: Track, windows: Mapping[str, Sequence[Window]], index: FenceIndex
     ) -> VehicleRefold[int]:
-        """Store a batch, fold in its readings as changes (or the given ones), store the outcome."""
-        known = set(
-            zip(self.track.device_time_ms.tolist(), self.track.digest.tolist(), strict=True)
-        )
-        new = [
-            time_ms
-            for time_ms, digest in zip(
-                batch.device_time_ms.tolist(), batch.digest.tolist(), strict=True
-            )
-            if (time_ms, digest) not in known
-        ]
+        """Store a batch and fold in those of its readings that are new."""
+        known = {*_identities(self.track)}
+        new = [time_ms for time_ms, digest in _identities(batch) if (time_ms, digest) not in known]
         self.track = self.track.joined(batch)
-        result = refold(
-            readings(self.track),
+        return self.fold_in([(time_ms, time_ms) for time_ms in new], windows, index)
+
+    def fold_in(
+        self,
+        changes: Iterable[Interval],
+        windows: Mapping[str, Sequence[Window]],
+        index: FenceIndex,
+        as_of_ms: int = AS_OF_MS,
+    ) -> VehicleRefold[int]:
+        """Fold in changes and store the outcome."""
+        self.last = refold(
+            self._readings(self.track),
             windows,
             self.folds,
-            [(t, t) for t in new] if changes is None else changes,
+            changes,
             as_of_ms=as_of_ms,
             index=index,
             why="new readings",
         )
-        self.readings_read += result.readings_read
-        for fence_id, outcome in result.fences.items():
-            self._store(fence_id, outcome)
-        return result
+        for fence_id, outcome in self.last.fences.items():
+            visits, violations = self._rows(outcome.visits), self._rows(outcome.violations)
+            self.folds[fence_id] = StoredFold(visits, violations)
+        return self.last
 
-    def _store(self, fence_id: str, outcome: Any) -> None:
-        held = []
-        for matching in (outcome.visits, outcome.violations):
-            rows = [
-                *matching.kept.items(),
-                *matching.retold.items(),
-                *((a.id, a.now) for a in matching.amended),
-            ]
-            for interval in matching.added:
-                rows.append((self._next_id, interval))
-                self._next_id += 1
-            held.append(rows)
-        self.folds[fence_id] = StoredFold(*held)
+    def _rows(self, matching: Matching[int, V]) -> list[tuple[int, V]]:
+        rows: list[tuple[int, V]] = [*matching.kept.items(), *matching.retold.items()]
+        for amendment in matching.amended:
+            rows.append((amendment.id, amendment.now))
+        for interval in matching.added:
+            rows.append((self._next_id, interval))
+            self._next_id += 1
+        return sorted(rows, key=lambda row: row[1].span)
+
+    def says(self, fence_id: str = "f") -> tuple[list[Visit], list[Violation]]:
+        """Visits and violations as stored, in the order of a fold from scratch."""
+        held = self.folds.get(fence_id, StoredFold())
+        violations = [violation for _, violation in held.violations]
+        violations.sort(key=lambda violation: (violation.began_ms, violation.rule))
+        return [visit for _, visit in held.visits], violations
+
+
+def _identities(track: Track) -> list[tuple[int, int]]:
+    return list(zip(track.device_time_ms.tolist(), track.digest.tolist(), strict=True))

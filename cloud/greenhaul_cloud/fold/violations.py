@@ -86,7 +86,7 @@ def _too_fast(piece: _Piece, path: Path) -> Iterator[Violation]:
     last_ms = int(path.track.device_time_ms[-1])
     end_ms = min(piece.to_ms, last_ms)
     low = max(int(np.searchsorted(path.track.device_time_ms, piece.from_ms, side="right")) - 1, 0)
-    high = int(np.searchsorted(path.track.device_time_ms, end_ms)) + 1
+    high = int(np.searchsorted(path.track.device_time_ms, end_ms, side="right")) + 1
     time_ms, speed_kmh = path.track.device_time_ms[low:high], path.track.speed_kmh[low:high]
     is_known = path.kinds(piece.version.settings)[low : high - 1] != GAP
     for began_ms, ended_ms in runs_above(time_ms, speed_kmh, is_known, rule.limit_kmh):
