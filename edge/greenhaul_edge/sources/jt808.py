@@ -222,6 +222,8 @@ class _Connection(asyncio.Protocol):
             case None:
                 self._source.counts.acknowledged += bool(delivery.readings)
                 self._write(delivery.answers)
+            case Unavailable() if not delivery.readings:
+                self._write(delivery.answers)
             case Unavailable():
                 self._source.counts.held_back += 1
             case Rejected() as error:

@@ -267,13 +267,16 @@ def _kept_whole(event: Received, source: str, received_time_ms: int) -> Event:
     )
 
 
+def _is_plain(delivery: Delivery) -> bool:
+    return bool(delivery.readings) and delivery.copy_key is None and not delivery.is_rubbish
+
+
 def _merge(deliveries: list[Delivery]) -> list[Delivery]:
     """Neighbours that need no treatment of their own as one: one wait for one commit."""
     merged: list[Delivery] = []
     for delivery in deliveries:
         last = merged[-1] if merged else None
-        is_plain = delivery.copy_key is None and not delivery.is_rubbish
-        if last and is_plain and last.copy_key is None and not last.is_rubbish:
+        if last and _is_plain(last) and _is_plain(delivery):
             last.readings += delivery.readings
             last.answers += delivery.answers
             last.is_alarm |= delivery.is_alarm
