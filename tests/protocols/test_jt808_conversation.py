@@ -124,6 +124,20 @@ def test_replies_have_the_header_the_peer_uses() -> None:
     assert not unwrap(platform.send(LinkCheck())).header.is_2019
 
 
+def test_a_peer_that_changes_its_header_is_answered_in_the_one_it_used() -> None:
+    platform = Conversation()
+    new = wrap(Header(2, "1" * 20, 0, is_2019=True), b"")
+    old = wrap(Header(2, "2" * 12, 1, is_2019=False), b"")
+    first, second = platform.receive(new + old)
+    for event in (first, second):
+        assert event.header is not None
+        reply = unwrap(platform.answer(event)).header
+        assert (reply.phone, reply.is_2019) == (event.header.phone, event.header.is_2019)
+    assert first.header is not None
+    named = platform.send(PlatformAnswer(0, 2, 0), phone=first.header.phone)
+    assert unwrap(named).header.is_2019
+
+
 def test_a_settled_revision_stays() -> None:
     platform = Conversation(revision=2011)
     terminal = Conversation(phone=PHONE, revision=2013)

@@ -170,6 +170,7 @@ def test_noise_is_a_message_or_a_decode_error(spec: MessageSpec, revision: int) 
         except DecodeError:
             return
         body_json(message, revision)
+        list(explain(spec.message_class, body, revision))
 
     is_answered()
 
@@ -187,6 +188,7 @@ def test_every_truncation_is_a_message_or_names_a_field(spec: MessageSpec, revis
             reason = ""
             try:
                 decode(cls, body[:size], revision)
+                list(explain(cls, body[:size], revision))
             except DecodeError as error:
                 reason = str(error)
             assert not reason or reason.split(":")[0] in names

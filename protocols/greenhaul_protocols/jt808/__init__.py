@@ -9,8 +9,8 @@ A platform::
                 ...  # readings_of(report, source=source_name(event.header.phone), ...)
                 reply = conversation.answer(event)             # 0x8001, result 0
             case Received(message=Registration()):
-                serial = event.header.serial
-                reply = conversation.send(RegistrationAnswer(serial, 0, "code"))
+                answer = RegistrationAnswer(event.header.serial, 0, "code")
+                reply = conversation.send(answer, to=event.header)
             case UnknownMessage():
                 reply = conversation.answer(event, UNSUPPORTED)
             case PartReceived():

@@ -120,10 +120,7 @@ class Conversation:
         self.phone = header.phone
         # Replies come in the shape the peer uses, whatever edition its bodies are of.
         self._header_is_2019 = header.is_2019
-        if header.is_2019:
-            self._revision = 2019
-        elif self._revision == 2019 and self._settled_revision != 2019:
-            self._revision = 2013
+        self._revision = self._revision_for(header)
 
     def _read(self, header: Header, body: bytes, raw: bytes, is_joined: bool = False) -> Event:
         if header.encryption:
@@ -142,35 +139,50 @@ class Conversation:
 
     # -- sending --------------------------------------------------------------------------------
 
-    def send(self, message: Any, *, phone: str | None = None) -> bytes:
+    def send(self, message: Any, *, to: Header | None = None, phone: str | None = None) -> bytes:
         """The frame for a message, or the frames where its body needs more than one packet.
 
-        phone: of the terminal addressed, where it is not the last one heard. Raises EncodeError.
+        to: the header answered, whose number, shape and edition the frame takes; phone: only the
+        number. Without either: the last terminal heard. Raises EncodeError.
         """
-        return b"".join(self.send_frames(message, phone=phone))
+        return b"".join(self.send_frames(message, to=to, phone=phone))
 
-    def send_frames(self, message: Any, *, phone: str | None = None) -> list[bytes]:
+    def send_frames(
+        self, message: Any, *, to: Header | None = None, phone: str | None = None
+    ) -> list[bytes]:
         """As `send`, frame by frame: several terminals read only one frame from a packet."""
         message_id = MESSAGE_IDS[type(message)]
-        if self._revision not in MESSAGES[message_id].revisions:
-            raise EncodeError(f"0x{message_id:04X} is not in {self._revision}")
-        return self.send_body(message_id, encode(message, self._revision), phone=phone)
+        revision = self._revision if to is None else self._revision_for(to)
+        if revision not in MESSAGES[message_id].revisions:
+            raise EncodeError(f"0x{message_id:04X} is not in {revision}")
+        return self.send_body(message_id, encode(message, revision), to=to, phone=phone)
 
-    def send_body(self, message_id: int, body: bytes, *, phone: str | None = None) -> list[bytes]:
+    def send_body(
+        self, message_id: int, body: bytes, *, to: Header | None = None, phone: str | None = None
+    ) -> list[bytes]:
         """Frames for a body that is already bytes: messages of a vendor, copies of foreign ones."""
-        phone = phone or self.phone
-        if phone is None:
+        number = phone or (to.phone if to else self.phone)
+        if number is None:
             raise EncodeError("phone: whose terminal is this? nothing was heard of it yet")
+        # Twenty digits were heard in a header of 2019; nothing older has room for them.
+        is_2019 = to.is_2019 if to else self._header_is_2019 or len(number) == 20
         pieces = [body[at : at + BODY_SIZE_MAX] for at in range(0, len(body), BODY_SIZE_MAX)]
         total = len(pieces)
         frames = []
-        for number, piece in enumerate(pieces or [b""], start=1):
-            part = PartNumber(number, total) if total > 1 else None
-            shape = self._header_is_2019
-            header = Header(message_id, phone, self.next_serial, shape, part=part)
+        for index, piece in enumerate(pieces or [b""], start=1):
+            part = PartNumber(index, total) if total > 1 else None
+            header = Header(message_id, number, self.next_serial, is_2019, part=part)
             frames.append(wrap(header, piece))
             self.next_serial = (self.next_serial + 1) % SERIAL_COUNT
         return frames
+
+    def _revision_for(self, header: Header) -> int:
+        """The edition to write in to a peer that sent this header."""
+        if header.is_2019:
+            return 2019
+        if self._revision == 2019 and self._settled_revision != 2019:
+            return 2013
+        return self._revision
 
     def answer(self, event: Event, result: int = OK) -> bytes:
         """The general answer to an event: 0x8001 to a terminal, 0x0001 to a platform.
@@ -182,7 +194,7 @@ class Conversation:
             raise EncodeError("bytes that are no frame cannot be answered")
         answer_class = TerminalAnswer if is_downlink(header.message_id) else PlatformAnswer
         message = answer_class(header.serial, header.message_id, result)
-        return self.send(message, phone=header.phone)
+        return self.send(message, to=header)
 
 
 def is_downlink(message_id: int) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import is_dataclass
 from typing import Any, NamedTuple
 
 from greenhaul_protocols.catalogue import UNITS
+from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.jt808.clock import local_text_of
 from greenhaul_protocols.jt808.declaration import Place, Record, places_of, spans_of
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
@@ -160,8 +161,13 @@ def _explain_list(
     at = sum(c.size for c in (layout.count, layout.packet_count) if c is not None)
     number = 0
     while at < len(wire):
-        value, behind = layout.of.read(wire, at)
         name = f"{place.name}[{number}]"
+        try:
+            value, behind = layout.of.read(wire, at)
+        except DecodeError as error:
+            # Only a list that keeps its good items comes here.
+            yield Line(offset + at, wire[at:], name, "", "", str(error))
+            return
         inner = layout.of.of if isinstance(layout.of, Sized) else layout.of
         if isinstance(inner, Record) and not isinstance(value, Undecodable):
             start = at + (layout.of.size.size if isinstance(layout.of, Sized) else 0)
