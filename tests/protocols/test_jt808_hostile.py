@@ -1,4 +1,4 @@
-"""Frames with right checksums and wrong insides: everything that reads them answers, none raises."""
+"""Frames with right checksums and wrong insides: whatever reads them answers, nothing raises."""
 
 import json
 import random
