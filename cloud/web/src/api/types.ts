@@ -83,10 +83,8 @@ export interface Violation {
 
 export interface Battery {
   device_time: string;
-  soc_percent?: number | null;
-  pack_voltage_v?: number | null;
-  pack_current_a?: number | null;
-  range_km?: number | null;
+  soc_percent: number | null;
+  range_km: number | null;
 }
 
 /** A gateway as it is listed: with what each lane of each epoch has delivered. */

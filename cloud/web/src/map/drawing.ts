@@ -6,9 +6,9 @@ import {
   cancelDraft,
   closeShape,
   draftCorners,
-  draftStep,
   removeLastCorner,
 } from "../state/fences";
+import type { Datum } from "./datum";
 
 /** A second click this near the last corner belongs to a double click, not to the shape. */
 const SAME_PLACE_PX = 6;
@@ -18,21 +18,28 @@ export interface Drawing {
   end(): void;
 }
 
-/** `onPointer` hears where the next corner would be, or null when that is nowhere. */
-export function drawingOn(map: GlMap, onPointer: (at: Coordinate | null) => void): Drawing {
+/**
+ * Corners and pointer are WGS-84, whatever the map's datum. `onPointer` hears where the next corner
+ * would be, or null when that is nowhere.
+ */
+export function drawingOn(
+  map: GlMap,
+  datum: Datum,
+  onPointer: (at: Coordinate | null) => void,
+): Drawing {
   function isNearLast(event: MapMouseEvent): boolean {
     const last = draftCorners.value.at(-1);
     if (last === undefined) return false;
-    const there = map.project(last as [number, number]);
+    const there = map.project(datum.toMap(last) as [number, number]);
     return Math.hypot(there.x - event.point.x, there.y - event.point.y) < SAME_PLACE_PX;
   }
 
   function onClick(event: MapMouseEvent): void {
-    if (!isNearLast(event)) addCorner(event.lngLat.toArray());
+    if (!isNearLast(event)) addCorner(datum.fromMap(event.lngLat.toArray()));
   }
 
   function onMove(event: MapMouseEvent): void {
-    onPointer(event.lngLat.toArray());
+    onPointer(datum.fromMap(event.lngLat.toArray()));
   }
 
   function onDoubleClick(event: MapMouseEvent): void {
@@ -47,7 +54,7 @@ export function drawingOn(map: GlMap, onPointer: (at: Coordinate | null) => void
     else if (isTyping || isOnButton) return;
     else if (event.key === "Enter") closeShape();
     else if (event.key === "Backspace") removeLastCorner();
-    else if (event.key === " ") addCorner(map.getCenter().toArray());
+    else if (event.key === " ") addCorner(datum.fromMap(map.getCenter().toArray()));
     else return;
     event.preventDefault();
   }
@@ -73,5 +80,3 @@ export function drawingOn(map: GlMap, onPointer: (at: Coordinate | null) => void
     },
   };
 }
-
-export const isDrawing = (): boolean => draftStep.value === "corners";

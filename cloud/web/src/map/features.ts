@@ -2,6 +2,7 @@
 import type { Feature, FeatureCollection, GeoJSON, Geometry, Point, Polygon, Position as Coordinate } from "geojson";
 import type { Fence, FenceRule, Position } from "../api/types";
 import { isMoving, type ShownState } from "../live/board";
+import { convert, datumOf } from "./datum";
 import { linesOf } from "./geometry";
 
 const METRES_PER_PIXEL_ZOOM0 = 40_075_016.686 / 512;
@@ -50,6 +51,10 @@ export function circleRing(centre: Coordinate, radius_m: number): Coordinate[] {
   });
 }
 
+/** A fence's geometry in WGS-84: it is kept in the datum it was drawn in. */
+export const fenceShape = ({ geometry, properties }: Fence): Geometry =>
+  convert(geometry, datumOf(properties.datum ?? "wgs84").fromMap);
+
 /**
  * A fence as the map draws it: circles become rings, corridors say how wide they are. Its name is a
  * point of its own: an area is cut into tiles, and each of them would carry the name again.
@@ -57,7 +62,7 @@ export function circleRing(centre: Coordinate, radius_m: number): Coordinate[] {
 export function fenceFeatures(fence: Fence, label: string, isSelected: boolean): Feature[] {
   const { id, severity = "warning", radius_m, half_width_m } = fence.properties;
   const properties: Record<string, unknown> = { id, severity, selected: isSelected };
-  let geometry: Geometry = fence.geometry;
+  let geometry = fenceShape(fence);
   if (geometry.type === "Point" && radius_m !== undefined) {
     geometry = { type: "Polygon", coordinates: [circleRing(geometry.coordinates, radius_m)] };
   }

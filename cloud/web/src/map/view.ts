@@ -25,6 +25,7 @@ import {
 import { settings } from "../state/settings";
 import { openViolationVehicles } from "../state/violations";
 import { language, word } from "../text";
+import { convert, datumOf, type Datum } from "./datum";
 import { drawingOn } from "./drawing";
 import { draftFeatures, fenceFeatures, ruleText, trackFeatures, truckFeature } from "./features";
 import { boundsOf, graticule, type Bounds } from "./geometry";
@@ -46,14 +47,19 @@ interface Camera {
 /** Survives a change of colour scheme, for which the map is made anew. */
 let lastCamera: Camera | null = null;
 
-const TRUCK_ZOOM = 14;
+/** Near enough to tell a truck's street. */
+const TRUCK_ZOOM = 13;
 const FIT_ZOOM_MAX = 15;
 /** How far beside a small mark a finger or a mouse still means it. */
 const REACH_PX = 6;
 
 /** Throws if the browser gives no WebGL. */
 export function openMap(container: HTMLElement, palette: Palette, streets: GeoJSON | null): MapView {
-  const { center, zoom } = lastCamera ?? settings.value;
+  const { tile_url, datum: tileDatum, zoom: homeZoom } = settings.value;
+  // The plain map is drawn from our own data and needs no shift.
+  const datum = datumOf(tile_url === null ? "wgs84" : tileDatum);
+  const home = datum.toMap(settings.value.center) as [number, number];
+  const { center, zoom } = lastCamera ?? { center: home, zoom: homeZoom };
   const map = new GlMap({
     container,
     style: mapStyle(palette, settings.value),
@@ -70,7 +76,7 @@ export function openMap(container: HTMLElement, palette: Palette, streets: GeoJS
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
   map.addControl(new ScaleControl({ maxWidth: 110 }), "bottom-left");
-  if (settings.value.tile_url !== null) {
+  if (tile_url !== null) {
     map.addControl(new AttributionControl({ compact: true }), "bottom-right");
   }
 
@@ -78,15 +84,15 @@ export function openMap(container: HTMLElement, palette: Palette, streets: GeoJS
   map.once("load", () => {
     addIcons(map, palette);
     if (streets !== null) show("streets", streets);
-    stops.push(...follow(map, show));
-    if (lastCamera === null && !isAnyTruckIn(map)) showAll();
+    stops.push(...follow(map, datum, show));
+    if (lastCamera === null && !isAnyTruckIn(map, datum)) showAll();
   });
   map.on("moveend", () => {
     lastCamera = { center: map.getCenter().toArray(), zoom: map.getZoom() };
   });
 
   function show(name: SourceName, data: GeoJSON): void {
-    void map.getSource<GeoJSONSource>(name)?.setData(data);
+    void map.getSource<GeoJSONSource>(name)?.setData(convert(data, datum.toMap));
   }
 
   function showAll(): void {
@@ -94,8 +100,8 @@ export function openMap(container: HTMLElement, palette: Palette, streets: GeoJS
       (item): Coordinate => [item.longitude_deg, item.latitude_deg],
     );
     const bounds = boundsOf({ type: "MultiPoint", coordinates: points });
-    if (bounds === null) map.easeTo(settings.value);
-    else fit(map, bounds);
+    if (bounds === null) map.easeTo({ center: home, zoom: homeZoom });
+    else fit(map, datum, bounds);
   }
 
   return {
@@ -108,27 +114,32 @@ export function openMap(container: HTMLElement, palette: Palette, streets: GeoJS
   };
 }
 
-function fit(map: GlMap, bounds: Bounds): void {
+function fit(map: GlMap, datum: Datum, [west, south, east, north]: Bounds): void {
   const { clientWidth, clientHeight } = map.getContainer();
   const padding = Math.min(80, clientWidth / 6, clientHeight / 6);
-  map.fitBounds(bounds, { padding, maxZoom: FIT_ZOOM_MAX, duration: 700 });
+  const corners = [datum.toMap([west, south]), datum.toMap([east, north])];
+  map.fitBounds(corners as [[number, number], [number, number]], {
+    padding,
+    maxZoom: FIT_ZOOM_MAX,
+    duration: 700,
+  });
 }
 
-function isAnyTruckIn(map: GlMap): boolean {
+function isAnyTruckIn(map: GlMap, datum: Datum): boolean {
   const view = map.getBounds();
   if (positions.value.size === 0) return true;
   return [...positions.value.values()].some((item) =>
-    view.contains([item.longitude_deg, item.latitude_deg]),
+    view.contains(datum.toMap([item.longitude_deg, item.latitude_deg]) as [number, number]),
   );
 }
 
 type Show = (name: SourceName, data: GeoJSON) => void;
 
 /** Ties every subject of the map to its state; returns how to untie them. */
-function follow(map: GlMap, show: Show): WatchStopHandle[] {
+function follow(map: GlMap, datum: Datum, show: Show): WatchStopHandle[] {
   const now = { immediate: true };
   return [
-    ...followTrucks(map, show),
+    ...followTrucks(map, datum, show),
     watch(
       [fences, selectedFenceId, language],
       () => show("fences", fenceCollection()),
@@ -142,10 +153,14 @@ function follow(map: GlMap, show: Show): WatchStopHandle[] {
     ),
     watch(focus, (wish) => {
       if (wish === null) return;
-      if ("bounds" in wish) fit(map, wish.bounds);
-      else map.easeTo({ center: wish.point, zoom: Math.max(map.getZoom(), TRUCK_ZOOM - 1) });
+      if ("bounds" in wish) {
+        fit(map, datum, wish.bounds);
+      } else {
+        const center = datum.toMap(wish.point) as [number, number];
+        map.easeTo({ center, zoom: Math.max(map.getZoom(), TRUCK_ZOOM) });
+      }
     }),
-    followDraft(map, show),
+    followDraft(map, datum, show),
     followGrid(map, show),
     followClicks(map),
   ];
@@ -163,7 +178,7 @@ function fenceCollection(): FeatureCollection {
   };
 }
 
-function followTrucks(map: GlMap, show: Show): (() => void)[] {
+function followTrucks(map: GlMap, datum: Datum, show: Show): (() => void)[] {
   const source = map.getSource<GeoJSONSource>("trucks");
   const all = (): FeatureCollection => ({
     type: "FeatureCollection",
@@ -186,12 +201,13 @@ function followTrucks(map: GlMap, show: Show): (() => void)[] {
       .filter(({ properties }) => shown.has(properties.key))
       .map(({ geometry, properties }) => ({
         id: properties.key,
-        newGeometry: geometry,
+        newGeometry: convert(geometry, datum.toMap),
         addOrUpdateProperties: Object.entries(properties).map(([key, value]) => ({ key, value })),
       }));
     for (const { properties } of add) shown.add(properties.key);
     for (const key of removed) shown.delete(key);
-    void source?.updateData({ add, update, remove: removed });
+    const added = add.map((feature) => convert(feature, datum.toMap));
+    void source?.updateData({ add: added, update, remove: removed });
   };
   return [
     onPositions(showChange),
@@ -204,10 +220,10 @@ function followTrucks(map: GlMap, show: Show): (() => void)[] {
   ];
 }
 
-function followDraft(map: GlMap, show: Show): () => void {
+function followDraft(map: GlMap, datum: Datum, show: Show): () => void {
   let pointer: Coordinate | null = null;
   const showDraft = (): void => show("draft", draftFeatures(draftCorners.value, pointer));
-  const drawing = drawingOn(map, (at) => {
+  const drawing = drawingOn(map, datum, (at) => {
     pointer = at;
     showDraft();
   });

@@ -78,6 +78,7 @@ export async function saveDraft(details: FenceDetails): Promise<void> {
   // What the server says about a version, and what it decides: since when the new one holds.
   delete properties.version;
   delete properties.valid_from;
+  if (drawn.length >= CORNERS_MIN) properties.datum = "wgs84";
   const feature = { type: "Feature", geometry, properties };
   if (known === null) {
     properties.id = `fence-${crypto.randomUUID().slice(0, 8)}`;

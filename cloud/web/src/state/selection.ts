@@ -6,6 +6,7 @@ import type { Battery, Page, Violation } from "../api/types";
 import { onPositions, positions } from "./fleet";
 import { fences } from "./fences";
 import { keyOf } from "../live/board";
+import { fenceShape } from "../map/features";
 import { boundsOf, type Bounds } from "../map/geometry";
 
 export const selectedKey = ref<string | null>(null);
@@ -22,6 +23,7 @@ export const tail = shallowRef<Coordinate[]>([]);
 /** Over an hour at one a second; then the track is read anew. */
 const TAIL_LENGTH_MAX = 4_000;
 export const trackState = ref<"none" | "loading" | "ready" | "failed">("none");
+const BATTERY_READINGS_MAX = 50;
 export const battery = shallowRef<Battery | null>(null);
 
 /** A wish for the map; each is a new object, so asking twice for one place works. */
@@ -83,20 +85,14 @@ function lastHours(until: string): { from: string; to: string } {
   };
 }
 
+/** The newest reading that says the charge; some say only voltages. */
 async function loadBattery(vehicle_id: string): Promise<void> {
-  const position = positions.value.get(`vehicle:${vehicle_id}`);
-  if (position === undefined) return;
   try {
-    const page = await get<Page<Battery>>(
-      `/vehicles/${encodeURIComponent(vehicle_id)}/battery`,
-      lastHours(position.device_time),
-    );
-    const newest = page.items.reduce<Battery | null>(
-      (best, item) =>
-        best === null || Date.parse(item.device_time) > Date.parse(best.device_time) ? item : best,
-      null,
-    );
-    if (selectedKey.value === `vehicle:${vehicle_id}`) battery.value = newest;
+    const page = await get<Page<Battery>>(`/vehicles/${encodeURIComponent(vehicle_id)}/battery`, {
+      limit: BATTERY_READINGS_MAX,
+    });
+    if (selectedKey.value !== `vehicle:${vehicle_id}`) return;
+    battery.value = page.items.find(({ soc_percent }) => soc_percent !== null) ?? null;
   } catch {
     battery.value = null; // a diesel truck has none; its card simply does not speak of it
   }
@@ -107,7 +103,7 @@ export function selectViolation(violation: Violation | null): void {
   selectedViolation.value = violation;
   if (violation === null) return;
   const fence = fences.value.find(({ properties }) => properties.id === violation.fence_id);
-  const bounds = boundsOf(violation.evidence) ?? boundsOf(fence ?? null);
+  const bounds = boundsOf(violation.evidence) ?? boundsOf(fence ? fenceShape(fence) : null);
   if (bounds !== null) focus.value = { bounds };
 }
 
@@ -126,6 +122,6 @@ export function showViolationTrack(violation: Violation): void {
 export function selectFence(id: string | null, move = true): void {
   selectedFenceId.value = id;
   const fence = fences.value.find(({ properties }) => properties.id === id);
-  const bounds = boundsOf(fence ?? null);
+  const bounds = boundsOf(fence ? fenceShape(fence) : null);
   if (move && bounds !== null) focus.value = { bounds };
 }

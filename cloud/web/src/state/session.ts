@@ -9,8 +9,9 @@ export const session = ref<SessionState>("asking");
 export const userName = ref("");
 export const userRole = ref("");
 
-/** Viewers may look; what changes anything is shown only to those who may do it. */
-export const mayEdit = (): boolean => userRole.value !== "viewer";
+/** What changes anything is offered only to those whose role may do it; the server decides. */
+export const mayDrawFences = (): boolean => ["admin", "regulator"].includes(userRole.value);
+export const mayClaimSources = (): boolean => ["admin", "manager"].includes(userRole.value);
 
 function enter(answer: SessionAnswer): void {
   if (answer.user === null) {

@@ -75,6 +75,7 @@ export const catalogue = {
   "truck.source": { zh: "数据源", en: "Source" },
   "truck.clock": { zh: "时间可信度", en: "Time known by" },
   "truck.odometer": { zh: "里程表", en: "Odometer" },
+  "truck.range": { zh: "续航", en: "Range" },
   "truck.energy": { zh: "能源", en: "Energy" },
   "truck.class": { zh: "车型", en: "Class" },
   "truck.locate": { zh: "定位到车", en: "Show on map" },
