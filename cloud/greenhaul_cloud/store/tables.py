@@ -345,21 +345,6 @@ fold_failure = Table(
     Column("reason", Text, nullable=False),
 )
 
-# Confirmed changes of side of a vehicle and a fence: all a resumed fold needs to know of the past.
-transition = Table(
-    "transition",
-    metadata,
-    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
-    Column("fence_id", ForeignKey("fence.id"), primary_key=True),
-    Column("confirmed_at", Instant, primary_key=True),
-    Column("place", SmallInteger, primary_key=True),  # order among those confirmed at one instant
-    Column("instant_at", Instant, nullable=False),
-    Column("is_inside", Boolean, nullable=False),
-    Column("known_by", Text, nullable=False),
-    Column("certainty", Text, nullable=False),
-    Column("fence_version", Integer, nullable=False),
-)
-
 visit = Table(
     "visit",
     metadata,
@@ -370,11 +355,15 @@ visit = Table(
     Column("entered_at", Instant, nullable=False),
     Column("entered_by", Text, nullable=False),
     Column("entered_certainty", Text, nullable=False),
+    Column("entered_confirmed_at", Instant, nullable=False),
     Column("left_at", Instant),
     Column("left_by", Text, nullable=False),
     Column("left_certainty", Text),
+    Column("left_confirmed_at", Instant),
     Column("gaps_ms", Json),  # gaps it went on over: [[began, confirmed], …]; null: none
     Column("certainty", Text, nullable=False),
+    # Gaps it went on over: [[instant, confirmed], …] in ms; with the ends all a fold resumes from.
+    Column("gaps", Json, nullable=False),
     Column("state", Text, nullable=False),  # standing, withdrawn
     Column("amended", Boolean, nullable=False),
     Column("changed_at", Instant, nullable=False),

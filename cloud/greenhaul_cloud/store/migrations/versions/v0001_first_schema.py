@@ -437,25 +437,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_token_token_hash")),
     )
     op.create_table(
-        "transition",
-        sa.Column("vehicle_id", sa.Text(), nullable=False),
-        sa.Column("fence_id", sa.Text(), nullable=False),
-        sa.Column("confirmed_at", Instant(), nullable=False),
-        sa.Column("place", sa.SmallInteger(), nullable=False),
-        sa.Column("instant_at", Instant(), nullable=False),
-        sa.Column("is_inside", sa.Boolean(), nullable=False),
-        sa.Column("known_by", sa.Text(), nullable=False),
-        sa.Column("certainty", sa.Text(), nullable=False),
-        sa.Column("fence_version", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["fence_id"], ["fence.id"], name=op.f("fk_transition_fence_id")),
-        sa.ForeignKeyConstraint(
-            ["vehicle_id"], ["vehicle.id"], name=op.f("fk_transition_vehicle_id")
-        ),
-        sa.PrimaryKeyConstraint(
-            "vehicle_id", "fence_id", "confirmed_at", "place", name=op.f("pk_transition")
-        ),
-    )
-    op.create_table(
         "vehicle_attributes",
         sa.Column("vehicle_id", sa.Text(), nullable=False),
         sa.Column("valid_from", Instant(), nullable=False),
@@ -476,11 +457,14 @@ def upgrade() -> None:
         sa.Column("entered_at", Instant(), nullable=False),
         sa.Column("entered_by", sa.Text(), nullable=False),
         sa.Column("entered_certainty", sa.Text(), nullable=False),
+        sa.Column("entered_confirmed_at", Instant(), nullable=False),
         sa.Column("left_at", Instant(), nullable=True),
         sa.Column("left_by", sa.Text(), nullable=False),
         sa.Column("left_certainty", sa.Text(), nullable=True),
+        sa.Column("left_confirmed_at", Instant(), nullable=True),
         sa.Column("gaps_ms", Json, nullable=True),
         sa.Column("certainty", sa.Text(), nullable=False),
+        sa.Column("gaps", Json, nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("amended", sa.Boolean(), nullable=False),
         sa.Column("changed_at", Instant(), nullable=False),

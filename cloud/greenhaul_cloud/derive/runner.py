@@ -1,0 +1,201 @@
+"""Takes dirty marks, folds vehicles, writes what changed.
+
+A vehicle is folded from a snapshot, so that a long fold holds nobody up; what it says is written in
+one short transaction under the vehicle's lock, and only if no other fold of the vehicle came
+between. The mark goes only if nothing widened it meanwhile.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, Row, delete, select
+
+from greenhaul_cloud.derive.inputs import FenceSet, FenceShelf, StoredReadings, windows_for
+from greenhaul_cloud.derive.results import FoldWriter, load_folds
+from greenhaul_cloud.fold.refold import VehicleRefold, refold
+from greenhaul_cloud.fold.windows import Interval, next_border_ms
+from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.marks import forget, hand_over_sources
+from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.tables import dirty, fold_failure, fold_state
+from greenhaul_cloud.store.tracks import bound_sources
+from greenhaul_protocols.errors import Unavailable
+from greenhaul_protocols.times import TIME_MS_MAX
+
+log = logging.getLogger(__name__)
+
+# Vehicles of one turn; the rest are taken in the next, so that new marks of sources come in.
+VEHICLES_MAX = 500
+REASON_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeriveResult:
+    """What a turn did. changed: rows of the feed, that is visits and violations told anew."""
+
+    folded: int = 0
+    failed: int = 0
+    changed: int = 0
+    readings_read: int = 0
+    has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Why a vehicle is folded: a dirty mark, or (without id) time that has come."""
+
+    vehicle_id: str
+    mark_id: int | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """A fold on its way to be written, with what it was based on."""
+
+    result: VehicleRefold[int]
+    fences: FenceSet
+    last_as_of_ms: int | None
+    as_of_ms: int
+    due_ms: int | None
+
+
+class Deriver:
+    """Folds whatever is marked. One at a time per process; many processes may share a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._shelf = FenceShelf()
+        # vehicles whose fold raised, by the revision it raised at: tried again when that grows
+        self._set_aside: dict[str, int] = {}
+
+    def run(self, now_ms: int) -> DeriveResult:
+        """One turn over the marked vehicles. Raises Unavailable."""
+        with self._store.write() as conn:
+            hand_over_sources(conn, now_ms)
+        with self._store.read() as conn:
+            marks = self._marks(conn, now_ms)
+        total = DeriveResult(has_more=len(marks) > VEHICLES_MAX)
+        for mark in marks[:VEHICLES_MAX]:
+            total = self._fold_or_set_aside(mark, now_ms, total)
+        return total
+
+    def _marks(self, conn: Connection, now_ms: int) -> list[_Mark]:
+        query = select(dirty.c.vehicle_id, dirty.c.id, dirty.c.revision)
+        query = query.where(dirty.c.vehicle_id.is_not(None)).order_by(dirty.c.from_time)
+        marked = [_Mark(*row) for row in conn.execute(query)]
+        known = {mark.vehicle_id for mark in marked}
+        due = select(fold_state.c.vehicle_id, fold_state.c.due_at)
+        due = due.where(fold_state.c.due_at <= now_ms).order_by(fold_state.c.due_at)
+        marked += [
+            _Mark(row.vehicle_id, None, row.due_at)
+            for row in conn.execute(due)
+            if row.vehicle_id not in known
+        ]
+        return [mark for mark in marked if self._set_aside.get(mark.vehicle_id) != mark.revision]
+
+    def _fold_or_set_aside(self, mark: _Mark, now_ms: int, total: DeriveResult) -> DeriveResult:
+        try:
+            folded = self._fold(mark, now_ms)
+            changed = self._write(mark, folded, now_ms)
+        except Unavailable:
+            raise
+        except Exception as error:
+            log.exception("event=fold_failed vehicle=%s", mark.vehicle_id)
+            self._set_aside[mark.vehicle_id] = mark.revision
+            self._note_failure(mark.vehicle_id, error, now_ms)
+            return replace(total, failed=total.failed + 1)
+        self._set_aside.pop(mark.vehicle_id, None)
+        return replace(
+            total,
+            folded=total.folded + 1,
+            changed=total.changed + changed,
+            readings_read=total.readings_read + folded.result.readings_read,
+        )
+
+    def _fold(self, mark: _Mark, now_ms: int) -> _Folded:
+        with self._store.read() as conn:
+            row = conn.execute(select(dirty).where(dirty.c.id == mark.mark_id)).one_or_none()
+            last_as_of_ms = _as_of(conn, mark.vehicle_id)
+            # time does not go back for a fold, whatever the clock does
+            as_of_ms = max(now_ms, last_as_of_ms or now_ms)
+            fences = self._shelf.take(conn)
+            bounds = bound_sources(conn, mark.vehicle_id)
+            windows = windows_for(conn, mark.vehicle_id, fences, bounds)
+            readings = StoredReadings(conn, bounds)
+            result = refold(
+                readings,
+                windows,
+                load_folds(conn, mark.vehicle_id),
+                _changes(row, last_as_of_ms, as_of_ms),
+                as_of_ms=as_of_ms,
+                index=fences.index,
+                why="refolded",
+            )
+            borders = [next_border_ms(one, as_of_ms) for one in windows.values()]
+            borders.append(readings.first_from(as_of_ms + 1))
+        due = [border for border in borders if border is not None and border <= TIME_MS_MAX]
+        return _Folded(result, fences, last_as_of_ms, as_of_ms, min(due, default=None))
+
+    def _write(self, mark: _Mark, folded: _Folded, now_ms: int) -> int:
+        with self._store.write() as conn:
+            if not self._store.driver.lock_vehicle(conn, mark.vehicle_id):
+                return 0  # another process is at it; the mark stays
+            if _as_of(conn, mark.vehicle_id) != folded.last_as_of_ms:
+                return 0  # another process was faster
+            writer = FoldWriter(conn, mark.vehicle_id, folded.fences, now_ms)
+            for fence_id, result in folded.result.fences.items():
+                writer.write(fence_id, result)
+            state = {"as_of": folded.as_of_ms, "due_at": folded.due_ms}
+            conn.execute(
+                insert_into(conn, fold_state)
+                .values(vehicle_id=mark.vehicle_id, **state)
+                .on_conflict_do_update(index_elements=["vehicle_id"], set_=state)
+            )
+            conn.execute(delete(fold_failure).where(fold_failure.c.vehicle_id == mark.vehicle_id))
+            if mark.mark_id is not None:
+                forget(conn, mark.mark_id, mark.revision)
+            if not writer.has_news:
+                return 0
+            self._store.driver.lock_feed(conn)
+            return writer.write_feed()
+
+    def _note_failure(self, vehicle_id: str, error: Exception, now_ms: int) -> None:
+        reason = f"{type(error).__name__}: {error}"[:REASON_LENGTH_MAX]
+        with self._store.write() as conn:
+            values = {"failed_at": now_ms, "reason": reason}
+            conn.execute(
+                insert_into(conn, fold_failure)
+                .values(vehicle_id=vehicle_id, count=1, **values)
+                .on_conflict_do_update(
+                    index_elements=["vehicle_id"],
+                    set_={**values, "count": fold_failure.c.count + 1},
+                )
+            )
+
+
+def derive_once(store: Store, now_ms: int) -> DeriveResult:
+    """Fold everything marked, as of now, with nothing remembered from before."""
+    deriver = Deriver(store)
+    result = deriver.run(now_ms)
+    while result.has_more:
+        result = deriver.run(now_ms)
+    return result
+
+
+def _as_of(conn: Connection, vehicle_id: str) -> int | None:
+    query = select(fold_state.c.as_of).where(fold_state.c.vehicle_id == vehicle_id)
+    found = conn.execute(query).scalar()
+    return None if found is None else int(found)
+
+
+def _changes(
+    mark: Row[tuple[object, ...]] | None, last_as_of_ms: int | None, as_of_ms: int
+) -> list[Interval]:
+    """Closed spans to fold anew: what was marked, and what time itself has uncovered since."""
+    changes: list[Interval] = []
+    if mark is not None and mark.from_time <= as_of_ms:
+        changes.append((mark.from_time, min(mark.to_time, as_of_ms)))
+    if last_as_of_ms is not None and last_as_of_ms < as_of_ms:
+        changes.append((last_as_of_ms + 1, as_of_ms))
+    return changes

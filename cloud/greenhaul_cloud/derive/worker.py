@@ -1,0 +1,102 @@
+"""The derive thread: woken after commits, and by the clock for what is due."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from greenhaul_cloud.derive.runner import Deriver, DeriveResult
+from greenhaul_cloud.store.engine import Store
+from greenhaul_protocols.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+# Marks may come from other processes (an API beside us), and deadlines by the clock alone.
+LOOK_EVERY_S = 1.0
+BACKOFF_S_MAX = 30.0
+
+
+class DeriveCounters:
+    """Counters of the fold in a registry of the caller's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.folds = Counter(
+            "greenhaul_derive_folds", "Vehicles folded", ["result"], registry=registry
+        )
+        self.changes = Counter(
+            "greenhaul_derive_changes", "Visits and violations told anew", registry=registry
+        )
+        self.readings = Counter(
+            "greenhaul_derive_readings", "Readings loaded to fold", registry=registry
+        )
+        self.turn_s = Histogram(
+            "greenhaul_derive_turn_seconds", "One turn over marked vehicles", registry=registry
+        )
+        self.last_turn = Gauge(
+            "greenhaul_derive_last_turn_timestamp_seconds",
+            "When the last turn ended well",
+            registry=registry,
+        )
+
+    def count(self, result: DeriveResult) -> None:
+        """Add one turn."""
+        self.folds.labels("done").inc(result.folded)
+        self.folds.labels("failed").inc(result.failed)
+        self.changes.inc(result.changed)
+        self.readings.inc(result.readings_read)
+        self.last_turn.set_to_current_time()
+
+
+class DeriveWorker:
+    """Folds in a thread of its own; never stands in the way of the intake."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: CollectorRegistry,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._deriver = Deriver(store)
+        self._counters = DeriveCounters(registry)
+        self._now_ms = now_ms
+        self._woken, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="derive", daemon=True)
+
+    def start(self) -> None:
+        """Begin folding."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something to fold; may be called from any thread, and often."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Finish the turn at hand and end."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        backoff_s = LOOK_EVERY_S
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                with self._counters.turn_s.time():
+                    result = self._deriver.run(self._now_ms())
+                self._counters.count(result)
+                backoff_s = LOOK_EVERY_S
+                if not result.has_more:
+                    self._woken.wait(LOOK_EVERY_S)
+            except Unavailable as error:
+                log.warning("event=store_unavailable error=%s", error)
+                backoff_s = self._back_off(backoff_s)
+            except Exception:
+                log.exception("event=derive_turn_failed")
+                backoff_s = self._back_off(backoff_s)
+
+    def _back_off(self, backoff_s: float) -> float:
+        self._stopping.wait(backoff_s)
+        return min(2 * backoff_s, BACKOFF_S_MAX)

@@ -1,0 +1,143 @@
+"""The law: same inputs and as-of, same visits and violations, whatever way they came."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from greenhaul_cloud.derive.runner import Deriver, derive_once
+from greenhaul_cloud.store.bindings import bind
+from greenhaul_cloud.store.engine import Store, open_store
+from greenhaul_cloud.store.fences import put_fence
+from greenhaul_cloud.store.tables import amendment, dirty, fold_failure, vehicle, violation, visit
+from greenhaul_cloud.store.write import store_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cloud.conftest import Kit
+
+START_MS = 1_800_000_000_000
+AS_OF_MS = START_MS + 86_400_000
+SOURCE = "808:13912345678"
+
+# about 100 m by 100 m at 33° north
+SQUARE = [[112.5, 33.0], [112.50107, 33.0], [112.50107, 33.0009], [112.5, 33.0009], [112.5, 33.0]]
+
+
+def square_fence(**properties: Any) -> dict[str, Any]:
+    rules = [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40, "for_s": 10}]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [SQUARE]},
+        "properties": {
+            "id": "square",
+            "valid_from": "2014-01-01T00:00:00Z",
+            "rules": rules,
+            **properties,
+        },
+    }
+
+
+def hovering(kit: Kit, rng: random.Random, size: int) -> list[Any]:
+    """Drives about the square's south edge: in, out, on the edge, silent for minutes."""
+    readings, time_ms, north = [], START_MS, -0.0005
+    for _ in range(size):
+        time_ms += 1000 * rng.choice((1, 5, 10, 10, 10, 20, 40, 130))
+        north = min(max(north + 0.0001 * rng.choice((-4, -2, -1, 0, 1, 2, 4)), -0.0006), 0.0008)
+        readings.append(
+            kit.position(
+                SOURCE,
+                time_ms,
+                latitude_deg=33.0 + north,
+                longitude_deg=112.5005,
+                speed_kmh=rng.choice((0.0, 20.0, 50.0, 60.0)),
+            )
+        )
+    return readings
+
+
+def prepare(kit: Kit, store: Store) -> None:
+    kit.register(store)
+    with store.write() as conn:
+        conn.execute(insert(vehicle).values(id="v1", created_at=START_MS))
+        put_fence(conn, square_fence(), START_MS, "test")
+        bind(conn, SOURCE, "v1", valid_from_ms=0, now_ms=START_MS)
+
+
+def findings(store: Store) -> tuple[list[Any], list[Any]]:
+    """Everything that stands, without ids and history."""
+    unlike = {"id", "visit_id", "changed_at", "amended"}
+    with store.read() as conn:
+        tables = []
+        for table, began in ((visit, visit.c.entered_at), (violation, violation.c.began_at)):
+            columns = [column for column in table.columns if column.name not in unlike]
+            query = select(*columns).where(table.c.state != "withdrawn")
+            tables.append(
+                [dict(row) for row in conn.execute(query.order_by(began, *columns[:3])).mappings()]
+            )
+        return tables[0], tables[1]
+
+
+def test_one_drive_through_is_one_visit_with_its_violations(kit: Kit, store: Store) -> None:
+    prepare(kit, store)
+    norths = [-0.0005, -0.0002, 0.0003, 0.0003, 0.0004, 0.0005, 0.0006, 0.0012, 0.002, 0.003, 0.004]
+    readings = [
+        kit.position(
+            SOURCE,
+            START_MS + i * 10_000,
+            latitude_deg=33.0 + north,
+            longitude_deg=112.5005,
+            speed_kmh=50.0,
+        )
+        for i, north in enumerate(norths)
+    ]
+    outbox = kit.outbox(readings=readings)
+    store_blocks(store, [outbox.received(1, len(readings))], START_MS)
+    result = derive_once(store, AS_OF_MS)
+    assert (result.folded, result.failed) == (1, 0)
+    (stay,), violations = findings(store)
+    assert (stay["entered_by"], stay["left_by"], stay["certainty"]) == (
+        "crossing",
+        "crossing",
+        "certain",
+    )
+    assert START_MS + 10_000 < stay["entered_at"] < START_MS + 20_000
+    assert [broken["rule"] for broken in violations] == ["no_entry", "speed_limit"]
+    assert violations[0]["evidence"]["geometry"]["type"] == "MultiPoint"
+    with store.read() as conn:
+        assert conn.execute(select(dirty)).all() == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_order_chunking_and_doubling_gives_the_same(
+    kit: Kit, store: Store, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    readings = hovering(kit, rng, 150)
+    whole = open_store(f"sqlite:///{tmp_path}/whole.db", START_MS)
+    prepare(kit, whole)
+    store_blocks(whole, [kit.outbox(readings=readings).received(1, len(readings))], START_MS)
+    derive_once(whole, AS_OF_MS)
+    expected = findings(whole)
+    whole.close()
+    assert expected[0], "the drive enters the square"
+
+    prepare(kit, store)
+    mixed = readings + rng.sample(readings, len(readings) * 3 // 10)
+    rng.shuffle(mixed)
+    outbox, at, deriver = kit.outbox(readings=mixed), 0, Deriver(store)
+    while at < len(mixed):
+        size = min(rng.choice((1, 2, 5, 20)), len(mixed) - at)
+        store_blocks(store, [outbox.received(at + 1, at + size)], START_MS + at)
+        at += size
+        if rng.random() < 0.5:
+            deriver.run(AS_OF_MS)
+    deriver.run(AS_OF_MS)
+    assert findings(store) == expected
+    with store.read() as conn:
+        assert conn.execute(select(fold_failure)).all() == []
+        assert conn.execute(select(amendment)).first() is not None
