@@ -184,6 +184,7 @@ def test_packets_join_in_any_order(order: tuple[int, ...], serial: int) -> None:
     joined = events[-1]
     assert isinstance(joined, UnknownMessage)
     assert (joined.body, joined.raw, joined.is_joined) == (LONG, b"".join(frames), True)
+    assert joined.packets == tuple(unwrap(frame).header for frame in frames)
 
 
 def test_a_packet_sent_twice_counts_once() -> None:

@@ -114,7 +114,7 @@ class Conversation:
     def _join(self, parts: list[Part]) -> Event:
         whole = b"".join(part.body for part in parts)
         raw = b"".join(part.raw for part in parts)
-        return self._read(parts[-1].header, whole, raw, is_joined=True)
+        return self._read(parts[-1].header, whole, raw, tuple(part.header for part in parts))
 
     def _learn(self, header: Header) -> None:
         self.phone = header.phone
@@ -122,12 +122,14 @@ class Conversation:
         self._header_is_2019 = header.is_2019
         self._revision = self._revision_for(header)
 
-    def _read(self, header: Header, body: bytes, raw: bytes, is_joined: bool = False) -> Event:
+    def _read(
+        self, header: Header, body: bytes, raw: bytes, packets: tuple[Header, ...] = ()
+    ) -> Event:
         if header.encryption:
             kind = "RSA" if header.encryption == 1 else f"method {header.encryption}"
             return BadBytes(f"encrypted: {kind}, no key", raw, header)
         if header.message_id not in MESSAGES:
-            return UnknownMessage(header, body, raw, is_joined)
+            return UnknownMessage(header, body, raw, packets)
         try:
             message, rest, revision = read_body(header.message_id, body, self._revision)
         except DecodeError as error:
@@ -135,7 +137,7 @@ class Conversation:
         if isinstance(message, Registration) and not header.is_2019:
             # The one body that tells 2011 from 2013.
             self._revision = self._settled_revision or revision
-        return Received(header, message, body, raw, revision, rest, is_joined)
+        return Received(header, message, body, raw, revision, rest, packets)
 
     # -- sending --------------------------------------------------------------------------------
 

@@ -14,7 +14,12 @@ class Received(NamedTuple):
     raw: bytes  # its frame; of a split message all frames, in order
     revision: int  # in which the body was read
     rest: bytes = b""  # bytes of the body behind what the message declares
-    is_joined: bool = False
+    packets: tuple[Header, ...] = ()  # of a split message, in order: each may want an answer
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the message came in several packets."""
+        return bool(self.packets)
 
 
 class UnknownMessage(NamedTuple):
@@ -23,7 +28,12 @@ class UnknownMessage(NamedTuple):
     header: Header
     body: bytes
     raw: bytes
-    is_joined: bool = False
+    packets: tuple[Header, ...] = ()
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the message came in several packets."""
+        return bool(self.packets)
 
 
 class PartReceived(NamedTuple):
