@@ -111,8 +111,16 @@ class Store:
             settled = tuple(lane.settled)
             if self.rule == "highest seen" and settled:
                 settled = ((1, lane.through),)
-            counters = {"stored": lane.stored, "duplicate": lane.duplicate, "dropped": lane.dropped}
-            states.append(LaneState(lane=number, settled=settled, through=lane.through, **counters))
+            states.append(
+                LaneState(
+                    lane=number,
+                    settled=settled,
+                    through=lane.through,
+                    stored=lane.stored,
+                    duplicate=lane.duplicate,
+                    dropped=lane.dropped,
+                )
+            )
         return encode_receipt(
             Receipt(
                 gateway=GATEWAY,

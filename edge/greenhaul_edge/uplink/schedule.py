@@ -127,8 +127,11 @@ class Schedule:
         if not cut.is_backlog and last >= cut.last:
             self._live_since_ms.pop(cut.lane, None)
             self._is_alarm = False
+        patient_ms = now_ms + self._patience_ms()
         if self._probe_at_ms is None:
-            self._probe_at_ms = now_ms + self._patience_ms()
+            self._probe_at_ms = patient_ms
+        elif not self._probe_interval_ms:
+            self._probe_at_ms = min(self._probe_at_ms, patient_ms)
         return self._order
 
     def acked(self, key: int) -> None:
@@ -199,7 +202,8 @@ class Schedule:
             count = sum(last - first + 1 for first, last in ranges)
             if is_due or self._is_alarm or count >= LIVE_READINGS_MAX:
                 first, last = ranges[0]
-                return Cut(lane.lane, first, last, BLOCK_SIZE_MAX, False, self._is_alarm)
+                asks = self._is_alarm or self._is_tight()
+                return Cut(lane.lane, first, last, BLOCK_SIZE_MAX, False, asks)
         return None
 
     def _backlog(self, view: View) -> Cut | None:
@@ -209,10 +213,13 @@ class Schedule:
             ranges = self._unsent(lane).overlap(1, end)
             if ranges:
                 first, last = ranges[0]
-                # Ask early enough that the answer comes before the window is full.
-                asks = self.unreceipted >= self._pace.unreceipted_max // 4 or len(ranges) == 1
+                asks = self._is_tight() or len(ranges) == 1
                 return Cut(lane.lane, first, last, BACKLOG_BLOCK_SIZE, True, asks)
         return None
+
+    def _is_tight(self) -> bool:
+        """Whether to ask for an answer, so that it comes before the window is full."""
+        return self.unreceipted >= self._pace.unreceipted_max // 4
 
     def _probe(self, now_ms: int) -> Cut | None:
         """The oldest flight once more, when nobody answered for long."""
