@@ -140,9 +140,9 @@ class Kept:
         return self.last
 
     def _rows(self, matching: Matching[int, V]) -> list[tuple[int, V]]:
-        rows: list[tuple[int, V]] = [*matching.kept.items(), *matching.retold.items()]
-        for amendment in matching.amended:
-            rows.append((amendment.id, amendment.now))
+        rows: list[tuple[int, V]] = list(matching.kept.items())
+        rows.extend(matching.retold.items())
+        rows.extend((amendment.id, amendment.now) for amendment in matching.amended)
         for interval in matching.added:
             rows.append((self._next_id, interval))
             self._next_id += 1

@@ -18,6 +18,7 @@ from tests.cloud.fold_cases import (
 from greenhaul_cloud.fences.index import IN_NEAR, OUT_NEAR, Bools, FenceIndex
 from greenhaul_cloud.fences.model import NEVER_MS, Fence
 from greenhaul_cloud.fold import readings as readings_module
+from greenhaul_cloud.fold import refold as refold_module
 from greenhaul_cloud.fold.fold import fold
 from greenhaul_cloud.fold.path import WindowPath
 from greenhaul_cloud.fold.track import Track
@@ -38,6 +39,7 @@ TRACKS_SOAK = 20_000
 def _short_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look no farther than a few readings at first: small tracks shall be read in parts, too."""
     monkeypatch.setattr(readings_module, "REACH_MS", 20_000)
+    monkeypatch.setattr(refold_module, "CHANGES_APART_MS", 5_000)
 
 
 def _random_fence(rng: random.Random) -> Fence:

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
-from greenhaul_cloud.fences.model import RuleName
+from greenhaul_cloud.fences.model import NEVER_MS, RuleName
 from greenhaul_cloud.fold.intervals import Violation, Visit
 
 K = TypeVar("K", bound=Hashable)
@@ -50,7 +50,8 @@ class Matching(Generic[K, V]):
 def match(stored: Iterable[tuple[K, V]], now: Iterable[V], why: str) -> Matching[K, V]:
     """Match intervals of one vehicle and fence; violations only with those of their rule.
 
-    Equal ones first, then those that overlap most (touching counts), earlier ones on a tie.
+    Equal ones first, then those that overlap most as far as is known (touching counts), earlier
+    ones on a tie.
     """
     old, new = list(stored), list(now)
     kept: dict[K, V] = {}
@@ -86,12 +87,18 @@ def match(stored: Iterable[tuple[K, V]], now: Iterable[V], why: str) -> Matching
 
 
 def _by_overlap(old: list[V], new: list[V]) -> list[tuple[int, int]]:
-    candidates = []
-    for i, was in enumerate(old):
-        for j, now in enumerate(new):
-            overlap_ms = min(was.span[1], now.span[1]) - max(was.span[0], now.span[0])
-            if overlap_ms >= 0 and _rule(was) == _rule(now):
-                candidates.append((-overlap_ms, now.span[0], i, j))
+    ends = [end for interval in (*old, *new) for end in interval.span if end < NEVER_MS]
+    latest_ms = max(ends, default=0) + 1  # how long an open interval will be, nobody knows
+
+    def overlap_ms(was: V, now: V) -> int:
+        return min(was.span[1], now.span[1], latest_ms) - max(was.span[0], now.span[0])
+
+    candidates = [
+        (-overlap_ms(was, now), now.span[0], i, j)
+        for i, was in enumerate(old)
+        for j, now in enumerate(new)
+        if overlap_ms(was, now) >= 0 and _rule(was) == _rule(now)
+    ]
     pairs: list[tuple[int, int]] = []
     old_done: set[int] = set()
     new_done: set[int] = set()

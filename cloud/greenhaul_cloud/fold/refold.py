@@ -22,6 +22,9 @@ from greenhaul_cloud.fold.windows import Interval, Window, version_at
 
 K = TypeVar("K", bound=Hashable)
 
+# Changes nearer to each other than this are folded as one: they would share most of their readings.
+CHANGES_APART_MS = 300_000
+
 EvidenceKey = tuple[RuleName, int]  # rule and began_ms: unique for one vehicle and fence
 
 
@@ -176,11 +179,11 @@ class _Counted:
 
 
 def _joined(changes: Iterable[Interval]) -> list[Interval]:
-    """Closed intervals in order, those that touch made one."""
+    """Closed intervals in order, those near to each other made one."""
     union: list[Interval] = []
     for first_ms, last_ms in sorted(changes):
         assert first_ms <= last_ms, "a change ends no earlier than it begins"
-        if union and first_ms <= union[-1][1]:
+        if union and first_ms - union[-1][1] <= CHANGES_APART_MS:
             union[-1] = (union[-1][0], max(last_ms, union[-1][1]))
         else:
             union.append((first_ms, last_ms))

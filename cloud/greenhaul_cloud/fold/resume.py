@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import takewhile
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Resumption:
         agrees = was_anchor & anchors(path, self.windows, folded)
         agrees &= was_inside == sides_at(folded, time_ms)
         agrees &= time_ms > changes[0][1]
-        for first_ms, last_ms in changes[1:]:
+        for first_ms, last_ms in takewhile(lambda c: c[0] <= known_to_ms, changes[1:]):
             agrees &= (time_ms < first_ms) | (time_ms > last_ms)
         stops = np.flatnonzero(agrees)
         if len(stops) == 0 and not hood.reaches_end:
