@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="greenhaul-sim",
         description="Fleets of JT/T 808 terminals, and the proof of what arrived.",
+        epilog="example: greenhaul-sim demo",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
