@@ -310,7 +310,38 @@ function draft(palette: Palette): LayerSpecification[] {
   ];
 }
 
+export const TRUCK_LAYERS = ["trucks", "trucks-violating"];
+
+/** A violating truck is on top, and its plate never gives way to another one's. */
 function trucks(palette: Palette): LayerSpecification[] {
+  const isViolating: ExpressionSpecification = ["in", "violating", ["get", "icon"]];
+  const marks = (id: string, isOnTop: boolean): LayerSpecification => ({
+    id,
+    type: "symbol",
+    source: "trucks",
+    filter: isOnTop ? isViolating : ["!", isViolating],
+    layout: {
+      "icon-image": ["get", "icon"],
+      "icon-rotate": ["get", "rotation_deg"],
+      "icon-rotation-alignment": "map",
+      "icon-size": byZoom(8, 0.7, 14, 1.05),
+      "icon-allow-overlap": true,
+      "icon-ignore-placement": true,
+      "symbol-sort-key": ["get", "rank"],
+      "text-field": ["step", ["zoom"], "", 11.5, ["get", "label"]],
+      "text-font": FONT,
+      "text-size": 11.5,
+      "text-offset": [0, 1.35],
+      "text-anchor": "top",
+      "text-optional": true,
+      "text-allow-overlap": isOnTop,
+    },
+    paint: {
+      "text-color": isOnTop ? palette.violating : palette.text,
+      "text-halo-color": palette.halo,
+      "text-halo-width": 1.8,
+    },
+  });
   return [
     {
       id: "trucks-selected",
@@ -325,31 +356,8 @@ function trucks(palette: Palette): LayerSpecification[] {
         "circle-stroke-width": 2,
       },
     },
-    {
-      id: "trucks",
-      type: "symbol",
-      source: "trucks",
-      layout: {
-        "icon-image": ["get", "icon"],
-        "icon-rotate": ["get", "rotation_deg"],
-        "icon-rotation-alignment": "map",
-        "icon-size": byZoom(8, 0.7, 14, 1.05),
-        "icon-allow-overlap": true,
-        "icon-ignore-placement": true,
-        "symbol-sort-key": ["get", "rank"],
-        "text-field": ["step", ["zoom"], "", 11.5, ["get", "label"]],
-        "text-font": FONT,
-        "text-size": 11.5,
-        "text-offset": [0, 1.35],
-        "text-anchor": "top",
-        "text-optional": true,
-      },
-      paint: {
-        "text-color": palette.text,
-        "text-halo-color": palette.halo,
-        "text-halo-width": 1.8,
-      },
-    },
+    marks("trucks", false),
+    marks("trucks-violating", true),
   ];
 }
 

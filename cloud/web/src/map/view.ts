@@ -24,13 +24,13 @@ import {
 } from "../state/selection";
 import { settings } from "../state/settings";
 import { openViolationVehicles } from "../state/violations";
-import { language, word } from "../text";
+import { language, t, word } from "../text";
 import { convert, datumOf, type Datum } from "./datum";
 import { drawingOn } from "./drawing";
 import { draftFeatures, fenceFeatures, ruleText, trackFeatures, truckFeature } from "./features";
 import { boundsOf, graticule, type Bounds } from "./geometry";
 import { addIcons } from "./icons";
-import { mapStyle, type SourceName } from "./layers";
+import { TRUCK_LAYERS, mapStyle, type SourceName } from "./layers";
 import type { Palette } from "./palette";
 
 export interface MapView {
@@ -85,7 +85,7 @@ export function openMap(container: HTMLElement, palette: Palette, streets: GeoJS
     addIcons(map, palette);
     if (streets !== null) show("streets", streets);
     stops.push(...follow(map, datum, show));
-    if (lastCamera === null && !isAnyTruckIn(map, datum)) showAll();
+    if (lastCamera === null) stops.push(watch(positions, showAllOnce, { immediate: true }));
   });
   map.on("moveend", () => {
     lastCamera = { center: map.getCenter().toArray(), zoom: map.getZoom() };
@@ -93,6 +93,15 @@ export function openMap(container: HTMLElement, palette: Palette, streets: GeoJS
 
   function show(name: SourceName, data: GeoJSON): void {
     void map.getSource<GeoJSONSource>(name)?.setData(convert(data, datum.toMap));
+  }
+
+  let hasLooked = false;
+
+  /** Goes where the trucks are when the configured view, looked at first, shows none of them. */
+  function showAllOnce(): void {
+    if (hasLooked || positions.value.size === 0) return;
+    hasLooked = true;
+    if (!isAnyTruckIn(map, datum)) showAll();
   }
 
   function showAll(): void {
@@ -127,7 +136,6 @@ function fit(map: GlMap, datum: Datum, [west, south, east, north]: Bounds): void
 
 function isAnyTruckIn(map: GlMap, datum: Datum): boolean {
   const view = map.getBounds();
-  if (positions.value.size === 0) return true;
   return [...positions.value.values()].some((item) =>
     view.contains(datum.toMap([item.longitude_deg, item.latitude_deg]) as [number, number]),
   );
@@ -145,6 +153,7 @@ function follow(map: GlMap, datum: Datum, show: Show): WatchStopHandle[] {
       () => show("fences", fenceCollection()),
       now,
     ),
+    watch(language, () => map.getCanvas().setAttribute("aria-label", t("map.label")), now),
     watch([track, tail], () => show("track", trackFeatures(track.value, tail.value)), now),
     watch(
       selectedViolation,
@@ -267,7 +276,7 @@ function followClicks(map: GlMap): () => void {
       [point.x - REACH_PX, point.y - REACH_PX],
       [point.x + REACH_PX, point.y + REACH_PX],
     ];
-    const [truck] = map.queryRenderedFeatures(near, { layers: ["trucks"] });
+    const [truck] = map.queryRenderedFeatures(near, { layers: TRUCK_LAYERS });
     if (truck !== undefined) {
       selectTruck(String(truck.properties["key"]), false);
       return;
@@ -281,11 +290,11 @@ function followClicks(map: GlMap): () => void {
   const point = setCursor("pointer");
   const rest = setCursor("");
   map.on("click", onClick);
-  map.on("mouseenter", "trucks", point);
-  map.on("mouseleave", "trucks", rest);
+  map.on("mouseenter", TRUCK_LAYERS, point);
+  map.on("mouseleave", TRUCK_LAYERS, rest);
   return () => {
     map.off("click", onClick);
-    map.off("mouseenter", "trucks", point);
-    map.off("mouseleave", "trucks", rest);
+    map.off("mouseenter", TRUCK_LAYERS, point);
+    map.off("mouseleave", TRUCK_LAYERS, rest);
   };
 }

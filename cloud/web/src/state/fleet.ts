@@ -8,8 +8,8 @@ import { openViolationVehicles } from "./violations";
 const board = new PositionBoard();
 /** A human eye and a busy GPU both have enough with one redraw a second. */
 const BEAT_MS = 1_000;
-/** A truck that falls silent sends no event: its state is asked for. */
-const REFRESH_MS = 60_000;
+/** Live positions may name what the lists do not hold yet; how often these are asked at most. */
+const LISTS_PAUSE_MS = 5_000;
 
 export const positions = shallowRef<ReadonlyMap<string, Position>>(board.snapshot());
 export const vehicles = shallowRef<Vehicle[]>([]);
@@ -28,6 +28,21 @@ function publish(change: BoardChange): void {
   if (change.changed.length === 0 && change.removed.length === 0) return;
   positions.value = board.snapshot();
   for (const listener of listeners) listener(change);
+  if (change.changed.some(isUnlisted)) reloadLists();
+}
+
+function isUnlisted({ vehicle_id, source }: Position): boolean {
+  return vehicle_id === null
+    ? !unclaimedSources.value.some((item) => sourceId(item) === source)
+    : !vehicles.value.some(({ id }) => id === vehicle_id);
+}
+
+let listsAsked_ms = 0;
+
+function reloadLists(): void {
+  if (Date.now() - listsAsked_ms < LISTS_PAUSE_MS) return;
+  listsAsked_ms = Date.now();
+  void Promise.allSettled([loadVehicles(), loadUnclaimedSources()]);
 }
 
 export function takePositions(data: unknown): void {
@@ -79,11 +94,5 @@ export const onlineCount = computed(
 /** Starts the beat; returns how to stop it. */
 export function startBoard(): () => void {
   const beat = setInterval(() => publish(board.flush()), BEAT_MS);
-  const refresh = setInterval(() => {
-    void Promise.allSettled([loadPositions(), loadUnclaimedSources()]);
-  }, REFRESH_MS);
-  return () => {
-    clearInterval(beat);
-    clearInterval(refresh);
-  };
+  return () => clearInterval(beat);
 }

@@ -12,7 +12,7 @@ import {
 } from "./fleet";
 import { followSelected } from "./selection";
 import { askSession } from "./session";
-import { loadSettings, startClock } from "./settings";
+import { startClock } from "./settings";
 import { loadViolations, takeViolations } from "./violations";
 
 const stream = shallowRef<Stream | null>(null);
@@ -34,10 +34,17 @@ async function loadAll(): Promise<void> {
   isLoaded.value = true;
 }
 
+/** A truck that falls silent and a fence that a colleague draws send no event. */
+const REFRESH_MS = 60_000;
+
+function startRefreshing(): () => void {
+  const timer = setInterval(() => void loadAll(), REFRESH_MS);
+  return () => clearInterval(timer);
+}
+
 /** The stream opens before the lists are read, so nothing falls between the two. */
-export async function startConsole(): Promise<() => void> {
-  await loadSettings().catch(() => undefined); // its defaults serve as well
-  const stops = [startClock(), startBoard(), followSelected()];
+export function startConsole(): () => void {
+  const stops = [startClock(), startBoard(), followSelected(), startRefreshing()];
   const opened = openStream("/api/v1/live", {
     events: {
       positions: takePositions,
@@ -48,7 +55,7 @@ export async function startConsole(): Promise<() => void> {
     refused: () => void askSession(),
   });
   stream.value = opened;
-  await loadAll();
+  void loadAll();
   return () => {
     for (const stop of stops) stop();
     opened.close();
