@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from greenhaul_cloud.api import (
     console,
     enterprises,
-    # fences,
+    fences,
     findings,
     gateways,
     health,
@@ -21,7 +21,7 @@ from greenhaul_cloud.api import (
     problems,
     reference,
     sessions,
-    # sources,
+    sources,
     tracks,
     users,
     vehicles,
@@ -38,10 +38,10 @@ _ROUTERS: tuple[APIRouter, ...] = (
     enterprises.router,
     vehicles.router,
     tracks.router,
-    # sources.router,
+    sources.router,
     gateways.router,
     positions.router,
-    # fences.router,
+    fences.router,
     findings.router,
     live.router,
     console.router,
@@ -88,7 +88,7 @@ def create_app(context: ApiContext) -> FastAPI:
         policy=content_policy(context.config.console.tile_url),
         is_https=context.config.api.is_https,
     )
-    app.add_middleware(RequestCounter)
+    app.add_middleware(RequestCounter, registry=context.registry)
     return app
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from greenhaul_cloud.api.hub import Hub
 from greenhaul_cloud.auth.throttle import Throttle
@@ -27,10 +28,25 @@ class ApiContext:
 
     store: Store
     config: CloudConfig
+    registry: CollectorRegistry
     hub: Hub
     now_ms: Callable[[], int] = system_now_ms
     throttle: Throttle = field(default_factory=Throttle)
     readiness: dict[str, ReadinessCheck] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        config: CloudConfig,
+        registry: CollectorRegistry,
+        *,
+        now_ms: Callable[[], int] = system_now_ms,
+        readiness: dict[str, ReadinessCheck] | None = None,
+    ) -> "ApiContext":
+        """A context with a hub of its own; counters go into the registry."""
+        hub = Hub(store, now_ms, registry)
+        return cls(store, config, registry, hub, now_ms, readiness=readiness or {})
 
 
 def context_of(request: Request) -> ApiContext:

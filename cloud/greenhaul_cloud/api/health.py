@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from greenhaul_cloud.api.context import Context
 from greenhaul_protocols.errors import Unavailable
@@ -37,6 +37,6 @@ def readyz(context: Context) -> JSONResponse:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics() -> Response:
+def metrics(context: Context) -> Response:
     """Prometheus text."""
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(context.registry), media_type=CONTENT_TYPE_LATEST)

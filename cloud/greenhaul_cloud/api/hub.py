@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anyio.to_thread import run_sync
-from prometheus_client import Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.findings import feed_end, read_feed, violations_by_id
@@ -30,8 +30,6 @@ BEAT_S = 1.0
 ITEMS_MAX = 500
 # One look takes at most this many feed entries; the rest come with the next beat.
 FEED_STEP_MAX = 2000
-
-STREAMS = Gauge("greenhaul_live_streams", "Open streams of /live")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,10 @@ class Board:
 class Hub:
     """Looks at the store once a beat while anybody watches. Lives in one event loop."""
 
-    def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, now_ms: Callable[[], int], registry: CollectorRegistry
+    ) -> None:
+        self._streams = Gauge("greenhaul_live_streams", "Open streams of /live", registry=registry)
         self.positions = Board()
         self.gateways = Board()
         self.feed_end = 0
@@ -99,9 +100,9 @@ class Hub:
             try:
                 look = await run_sync(self._look)
             except Unavailable as error:
-                log.warning("live_look_put_off reason=%s", error)
+                log.warning("event=live_look_put_off reason=%s", error)
             except Exception:  # top of the task: one bad row must not end the stream for all
-                log.exception("live_look_failed")
+                log.exception("event=live_look_failed")
             else:
                 self._take(look)
             await asyncio.sleep(BEAT_S)
@@ -115,13 +116,13 @@ class Hub:
     def enter(self) -> None:
         """Somebody watches."""
         self._watching += 1
-        STREAMS.inc()
+        self._streams.inc()
         self._wanted.set()
 
     def leave(self) -> None:
         """Somebody watches no longer."""
         self._watching -= 1
-        STREAMS.dec()
+        self._streams.dec()
         if self._watching == 0 and not self.is_stopping:
             self._wanted.clear()
 
@@ -174,8 +175,9 @@ def _violation_ids(entries: Sequence[Any]) -> list[int]:
     ids: dict[int, None] = {}
     for entry in entries:
         if entry["topic"] == "violations":
-            ids.pop(entry["body"]["id"], None)
-            ids[entry["body"]["id"]] = None
+            violation_id = entry["body"]["violation_id"]
+            ids.pop(violation_id, None)
+            ids[violation_id] = None
     return list(ids)
 
 

@@ -1,9 +1,7 @@
 """Counts requests by route, for /metrics."""
 
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-REQUESTS = Counter("greenhaul_api_requests", "Requests answered", ["method", "route", "status"])
 
 # A method of our own routes; others share a label, so that nobody can make new ones without end.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -12,8 +10,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 class RequestCounter:
     """Counts answers by the route's pattern, never by the path somebody typed."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
+        self._requests = Counter(
+            "greenhaul_api_requests",
+            "Requests answered",
+            ["method", "route", "status"],
+            registry=registry,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -22,7 +26,7 @@ class RequestCounter:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "other")
                 method = scope["method"] if scope["method"] in _METHODS else "other"
-                REQUESTS.labels(method, route, message["status"]).inc()
+                self._requests.labels(method, route, message["status"]).inc()
             await send(message)
 
         await self._app(scope, receive, send_counted if scope["type"] == "http" else send)

@@ -107,7 +107,7 @@ def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
-    log.warning("request_put_off path=%s reason=%s", _path(request), error)
+    log.warning("event=request_put_off path=%s reason=%s", _path(request), error)
     return answer(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "the store does not answer; try again",
@@ -116,12 +116,12 @@ def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_rejected(request: Request, error: Exception) -> JSONResponse:
-    log.warning("request_rejected path=%s reason=%s", _path(request), error)
+    log.warning("event=request_rejected path=%s reason=%s", _path(request), error)
     return answer(HTTPStatus.CONFLICT, "the store refuses this: it contradicts what it holds")
 
 
 def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    log.error("request_failed path=%s", _path(request), exc_info=error)
+    log.error("event=request_failed path=%s", _path(request), exc_info=error)
     return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "our fault; the log has the details")
 
 

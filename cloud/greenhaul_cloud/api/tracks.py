@@ -1,11 +1,16 @@
-"""What a vehicle's sources said over time: the battery."""
+"""What a vehicle's sources said over time: its track, its battery; and a source's own words."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import StreamingResponse
 
-from greenhaul_cloud.api.context import Context
+from greenhaul_cloud.api.context import ApiContext, Context
+from greenhaul_cloud.api.exports import RAW_FIELDS, csv_lines, geojson_parts, raw_csv_lines
 from greenhaul_cloud.api.guard import Caller
+from greenhaul_cloud.api.problems import Problem, not_found
 from greenhaul_cloud.api.shapes import (
     READING_SHAPES,
     FromQuery,
@@ -18,15 +23,68 @@ from greenhaul_cloud.api.shapes import (
 from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.store.battery import list_battery
 from greenhaul_cloud.store.pages import PageSpec
+from greenhaul_cloud.store.spoken import find_source, read_positions
+from greenhaul_cloud.store.tracks import TrackColumns, read_track
 from greenhaul_protocols.catalogue import KIND_OF, BatteryReading
+from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
-router = APIRouter(prefix="/vehicles", tags=["vehicles"])
+router = APIRouter()
 
+FORMATS = {"geojson": "application/geo+json", "csv": "text/csv; charset=utf-8"}
 _BATTERY = KIND_OF[BatteryReading]
 _BatteryShape = READING_SHAPES[_BATTERY.number]
 
 
-@router.get("/{vehicle_id}/battery", response_model=Listing[_BatteryShape])  # type: ignore[valid-type]
+def _format(
+    format_: Annotated[
+        str | None, Query(alias="format", description="geojson (default) or csv; or by Accept")
+    ] = None,
+    accept: Annotated[str, Header()] = "",
+) -> str:
+    if format_ is None:
+        return "csv" if "text/csv" in accept and "json" not in accept else "geojson"
+    if format_ not in FORMATS:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"format: {format_[:40]!r} is not one of {', '.join(FORMATS)}",
+        )
+    return format_
+
+
+Format = Annotated[str, Depends(_format)]
+
+
+@router.get(
+    "/vehicles/{vehicle_id}/track",
+    response_class=StreamingResponse,
+    responses={200: {"content": {media: {} for media in FORMATS.values()}}},
+    tags=["vehicles"],
+)
+def track(
+    vehicle_id: str,
+    context: Context,
+    caller: Caller,
+    wanted: Format,
+    from_ms: FromQuery = None,
+    to_ms: ToQuery = None,
+) -> StreamingResponse:
+    """Where a vehicle was, from ≤ device_time < to, whole however long.
+
+    GeoJSON: a feature for each uninterrupted run of one source, with one value per vertex in the
+    lists `device_time`, `speed_kmh`, …; a single reading is a Point.
+    """
+    with context.store.read() as connection:
+        find_vehicle(connection, caller.scope, vehicle_id, context.now_ms())
+    chunks = _chunks(context, vehicle_id, _begin(from_ms), _end(to_ms))
+    lines = csv_lines if wanted == "csv" else geojson_parts
+    return StreamingResponse(lines(vehicle_id, chunks), media_type=FORMATS[wanted])
+
+
+@router.get(
+    "/vehicles/{vehicle_id}/battery",
+    response_model=Listing[_BatteryShape],  # type: ignore[valid-type]  # made from the catalogue
+    tags=["vehicles"],
+)
 def battery(
     vehicle_id: str,
     context: Context,
@@ -40,3 +98,61 @@ def battery(
         find_vehicle(connection, caller.scope, vehicle_id, context.now_ms())
         found = list_battery(connection, vehicle_id, page, from_ms=from_ms, to_ms=to_ms)
     return listing_of(found, lambda row: reading_values(row, _BATTERY.fields))
+
+
+@router.get(
+    "/sources/{source:path}/track",
+    response_class=StreamingResponse,
+    responses={200: {"content": {FORMATS["csv"]: {}}}},
+    tags=["sources"],
+)
+def source_track(
+    source: str,
+    context: Context,
+    caller: Caller,
+    _format: Annotated[Literal["csv"], Query(alias="format")] = "csv",
+    from_ms: FromQuery = None,
+    to_ms: ToQuery = None,
+) -> StreamingResponse:
+    """Every stored position of a source, claimed or not, usable or not, in order of its time."""
+    with context.store.read() as connection:
+        source_id = find_source(connection, caller.scope, source)
+    if source_id is None:
+        raise not_found("source", source)
+    rows = _raw_chunks(context, source_id, _begin(from_ms), _end(to_ms))
+    return StreamingResponse(raw_csv_lines(source, rows), media_type=FORMATS["csv"])
+
+
+def _chunks(
+    context: ApiContext, vehicle_id: str, from_ms: int, to_ms: int
+) -> Iterator[TrackColumns]:
+    """A connection for each chunk: a slow reader holds none."""
+    at_ms = from_ms
+    while True:
+        with context.store.read() as connection:
+            chunk = next(read_track(connection, vehicle_id, at_ms, to_ms), None)
+        if chunk is None:
+            return
+        yield chunk
+        # readings of one instant are never parted
+        at_ms = int(chunk.device_time_ms[-1]) + 1
+
+
+def _raw_chunks(
+    context: ApiContext, source_id: int, from_ms: int, to_ms: int
+) -> Iterator[list[tuple[Any, ...]]]:
+    after: tuple[int, int] | None = None
+    while True:
+        with context.store.read() as connection:
+            rows, after = read_positions(connection, source_id, from_ms, to_ms, RAW_FIELDS, after)
+        if after is None:
+            return
+        yield rows
+
+
+def _begin(from_ms: int | None) -> int:
+    return TIME_MS_MIN if from_ms is None else from_ms
+
+
+def _end(to_ms: int | None) -> int:
+    return TIME_MS_MAX if to_ms is None else to_ms

@@ -103,7 +103,7 @@ def handle_violation(
             at=now_ms,
             topic="violations",
             vehicle_id=was.vehicle_id,
-            body={"id": violation_id},
+            body={"violation_id": violation_id},
         )
     )
 

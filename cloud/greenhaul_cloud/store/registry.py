@@ -77,17 +77,16 @@ def remove_enterprise(connection: Connection, key: str) -> None:
 
 def _vehicles(scope: Scope, now_ms: int) -> Select[Any]:
     """Vehicles the caller may see, with the attributes they have now."""
+    begun = tables.vehicle_attributes.alias("begun")
     since = (
-        select(func.max(_attributes.valid_from))
-        .where(_attributes.vehicle_id == _vehicle.id, _attributes.valid_from <= now_ms)
+        select(func.max(begun.c.valid_from))
+        .where(begun.c.vehicle_id == _vehicle.id, begun.c.valid_from <= now_ms)
         .scalar_subquery()
     )
+    current = and_(_attributes.vehicle_id == _vehicle.id, _attributes.valid_from == since)
     query = select(
         tables.vehicle, _attributes.energy, _attributes["class"], _attributes.tags
-    ).outerjoin(
-        tables.vehicle_attributes,
-        and_(_attributes.vehicle_id == _vehicle.id, _attributes.valid_from == since),
-    )
+    ).select_from(tables.vehicle.outerjoin(tables.vehicle_attributes, current))
     return scope.narrow(query, _vehicle.id)
 
 
@@ -181,6 +180,7 @@ def _sources(scope: Scope, now_ms: int) -> Select[Any]:
             bound.c.vehicle_id,
             _vehicle.plate,
         )
+        .select_from(tables.source)
         .outerjoin(bound, and_(bound.c.source_id == _source.id, bound.c.place == 1))
         .outerjoin(tables.vehicle, _vehicle.id == bound.c.vehicle_id)
     )
@@ -207,6 +207,12 @@ def list_sources(
     if gateway_id is not None:
         query = query.where(_source.gateway_id == gateway_id)
     return read_page(connection, query, [_source.name], page)
+
+
+def was_bound(connection: Connection, source: str) -> bool:
+    """Whether a source has ever been a vehicle's."""
+    query = select(_binding.id).join(tables.source, _source.id == _binding.source_id)
+    return connection.execute(query.where(_source.name == source).limit(1)).first() is not None
 
 
 def bound_elsewhere(connection: Connection, scope: Scope, source: str) -> bool:

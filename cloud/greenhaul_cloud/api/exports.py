@@ -1,0 +1,112 @@
+"""Tracks as text, a chunk at a time."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from greenhaul_cloud.store.tracks import EXPORT_FIELDS, Float64s, TrackColumns
+from greenhaul_protocols.catalogue import KIND_OF, Position, TimeQuality
+from greenhaul_protocols.times import format_time
+
+# A line drawn over a longer silence would claim a way nobody knows.
+GAP_MS_MAX = 120_000
+
+_POSITION = KIND_OF[Position]
+_SPECS = {spec.name: spec for spec in _POSITION.fields}
+# What a GIS wants per vertex.
+_VERTEX_FIELDS = ("altitude_m", "speed_kmh", "heading_deg", "odometer_km")
+
+CSV_HEADER = ("vehicle_id", "device_time", *EXPORT_FIELDS, "received_time", "source")
+RAW_FIELDS = tuple(spec.name for spec in _POSITION.fields if not spec.is_bytes)
+RAW_HEADER = ("source", "device_time", "received_time", "stored_time", "time_quality", *RAW_FIELDS)
+
+
+def csv_lines(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
+    """CSV with a header; `fences evaluate --tracks` reads it."""
+    yield _csv([CSV_HEADER])
+    for chunk in chunks:
+        columns = [_values(name, chunk.values[name]) for name in EXPORT_FIELDS]
+        rows = zip(
+            map(format_time, chunk.device_time_ms.tolist()),
+            *columns,
+            map(format_time, chunk.received_time_ms.tolist()),
+            (chunk.sources[number] for number in chunk.source.tolist()),
+            strict=True,
+        )
+        yield _csv((vehicle_id, *row) for row in rows)
+
+
+def raw_csv_lines(source: str, chunks: Iterable[Sequence[Sequence[Any]]]) -> Iterator[str]:
+    """CSV of a source's positions; a row is (three times, time quality, *RAW_FIELDS)."""
+    yield _csv([RAW_HEADER])
+    for rows in chunks:
+        yield _csv(
+            (
+                source,
+                *map(format_time, row[:3]),
+                TimeQuality(row[3]).name.lower(),
+                *map(_plain, row[4:]),
+            )
+            for row in rows
+        )
+
+
+def geojson_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
+    """A FeatureCollection, a feature for each run of one source without a gap."""
+    yield '{"type":"FeatureCollection","features":['
+    separator = ""
+    for chunk in chunks:
+        is_break = np.diff(chunk.source) != 0
+        is_break |= np.diff(chunk.device_time_ms) > GAP_MS_MAX
+        borders = [0, *(np.flatnonzero(is_break) + 1).tolist(), len(chunk)]
+        for first, end in pairwise(borders):
+            yield separator + _feature(vehicle_id, chunk, slice(first, end))
+            separator = ",\n"
+    yield "]}\n"
+
+
+def _feature(vehicle_id: str, chunk: TrackColumns, run: slice) -> str:
+    latitude, longitude = (chunk.values[name][run] for name in ("latitude_deg", "longitude_deg"))
+    vertices = np.column_stack((longitude, latitude)).tolist()
+    is_line = len(vertices) > 1
+    return json.dumps(
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "LineString" if is_line else "Point",
+                "coordinates": vertices if is_line else vertices[0],
+            },
+            "properties": {
+                "vehicle_id": vehicle_id,
+                "source": chunk.sources[int(chunk.source[run.start])],
+                "device_time": [format_time(at) for at in chunk.device_time_ms[run].tolist()],
+                **{name: _values(name, chunk.values[name][run]) for name in _VERTEX_FIELDS},
+            },
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def _values(name: str, column: Float64s) -> list[float | int | None]:
+    """A column as JSON and CSV say it: NaN is null, whole numbers are whole."""
+    is_whole = _SPECS[name].per_unit == 1
+    return [
+        None if value != value else int(value) if is_whole else value  # NaN
+        for value in column.tolist()
+    ]
+
+
+def _plain(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

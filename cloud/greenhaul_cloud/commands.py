@@ -1,0 +1,166 @@
+"""The short commands: each opens the store, does one thing, says what it did."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from greenhaul_cloud.api.context import system_now_ms
+from greenhaul_cloud.auth.passwords import PASSWORD_LENGTH_MAX, hash_password
+from greenhaul_cloud.auth.principal import Role
+from greenhaul_cloud.auth.secrets import hash_secret, new_token
+from greenhaul_cloud.config import CloudConfig, read_secret
+from greenhaul_cloud.fences.rings import FeatureError
+from greenhaul_cloud.store import accounts, registry
+from greenhaul_cloud.store.engine import Store, migrate, open_store
+from greenhaul_cloud.store.fences import put_fence
+from greenhaul_cloud.store.gateways import put_gateway
+from greenhaul_cloud.store.scope import EVERYTHING
+from greenhaul_protocols.errors import ConfigError, Rejected
+from greenhaul_protocols.topics import GATEWAY_ID
+
+_MS_PER_DAY = 86_400_000
+# Who did it, in the audit: somebody with a shell here.
+_SHELL = "(command line)"
+
+
+def check(config: CloudConfig, args: argparse.Namespace) -> int:
+    """Says that the settings are fit; reads no database, opens no port."""
+    basemap = config.console.basemap
+    if basemap and not basemap.is_file():
+        raise ConfigError(f"{args.config}: console.basemap: {basemap}: no such file")
+    print(f"{args.config}: well; store {config.store.url}, API on {config.api.listen}")
+    return 0
+
+
+def migrate_store(config: CloudConfig, _args: argparse.Namespace) -> int:
+    """Brings the database to this version's schema."""
+    migrate(config.store.full_url)
+    print(f"{config.store.url}: up to date")
+    return 0
+
+
+def add_user(config: CloudConfig, args: argparse.Namespace) -> int:
+    """Enters a user."""
+    role, enterprise_id = Role(args.role), args.enterprise
+    if (role is Role.MANAGER) != (enterprise_id is not None):
+        raise ConfigError("--enterprise: a manager has one, others have none")
+    password_hash = _hashed(_password(args))
+    now_ms = system_now_ms()
+    with _opened(config) as store, store.write() as connection:
+        if accounts.find_user(connection, args.name):
+            raise Rejected(f"there is a user {args.name!r} already")
+        if enterprise_id and not registry.find_enterprise(connection, EVERYTHING, enterprise_id):
+            raise Rejected(f"no enterprise {enterprise_id!r}")
+        accounts.add_user(
+            connection,
+            name=args.name,
+            password_hash=password_hash,
+            role=role,
+            enterprise_id=enterprise_id,
+            now_ms=now_ms,
+        )
+        accounts.record(connection, now_ms, _SHELL, "user.add", args.name, {"role": role})
+    print(f"{args.name}: {role}")
+    return 0
+
+
+def create_token(config: CloudConfig, args: argparse.Namespace) -> int:
+    """Prints a new token of a user: nothing else, this once."""
+    now_ms = system_now_ms()
+    token = new_token()
+    with _opened(config) as store, store.write() as connection:
+        user = accounts.find_user(connection, args.user)
+        if user is None:
+            raise Rejected(f"no user {args.user!r}; greenhaul-cloud user add makes one")
+        accounts.add_token(
+            connection,
+            user_id=user.id,
+            name=args.name,
+            token_hash=hash_secret(token),
+            expires_at_ms=now_ms + args.days * _MS_PER_DAY if args.days else None,
+            now_ms=now_ms,
+        )
+        accounts.record(connection, now_ms, _SHELL, "token.add", args.name, {"user": args.user})
+    print(token)
+    return 0
+
+
+def add_gateway(config: CloudConfig, args: argparse.Namespace) -> int:
+    """Lets a gateway in, or changes what it may carry."""
+    if not GATEWAY_ID.fullmatch(args.id):
+        raise ConfigError(f"gateway id {args.id!r}: 1 to 64 of letters, digits, dot, _ and -")
+    now_ms = system_now_ms()
+    with _opened(config) as store, store.write() as connection:
+        is_new = put_gateway(connection, args.id, args.sources, now_ms)
+        detail = {"sources": args.sources}
+        accounts.record(connection, now_ms, _SHELL, "gateway.put", args.id, detail)
+    granted = ", ".join([f"{args.id}/*", *args.sources])
+    print(f"{args.id}: {'new' if is_new else 'changed'}; may carry {granted}")
+    return 0
+
+
+def import_fences(config: CloudConfig, args: argparse.Namespace) -> int:
+    """Puts every feature of a GeoJSON file, all or none."""
+    features = _features(args.file)
+    now_ms = system_now_ms()
+    with _opened(config) as store, store.write() as connection:
+        told = [_put(connection, feature, now_ms, args.file) for feature in features]
+        detail = {"fences": len(told)}
+        accounts.record(connection, now_ms, _SHELL, "fences.import", str(args.file), detail)
+    counts = ", ".join(
+        f"{told.count(word)} {word}" for word in ("new", "changed", "as before") if word in told
+    )
+    print(f"{len(told)} fences: {counts or 'none'}")
+    return 0
+
+
+def _put(connection: Connection, feature: Any, now_ms: int, path: Path) -> str:
+    try:
+        done = put_fence(connection, feature, now_ms, _SHELL)
+    except FeatureError as error:
+        raise Rejected(f"{path}: {error}") from error
+    if done.is_new_fence:
+        return "new"
+    return "changed" if done.is_new_version else "as before"
+
+
+def _features(path: Path) -> list[Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if isinstance(found, dict) and found.get("type") == "FeatureCollection":
+        features = found.get("features")
+        if isinstance(features, list):
+            return features
+    if isinstance(found, dict) and found.get("type") == "Feature":
+        return [found]
+    raise ConfigError(f"{path}: expected a GeoJSON Feature or FeatureCollection")
+
+
+@contextmanager
+def _opened(config: CloudConfig) -> Iterator[Store]:
+    store = open_store(config.store.full_url, system_now_ms())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _password(args: argparse.Namespace) -> str:
+    if args.password_stdin:
+        return sys.stdin.readline(PASSWORD_LENGTH_MAX + 2).rstrip("\r\n")
+    return read_secret(args.password_file, "user add")
+
+
+def _hashed(password: str) -> str:
+    try:
+        return hash_password(password)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,214 @@
+"""greenhaul-cloud: the command line."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenhaul_cloud import commands, evaluate, service
+from greenhaul_cloud.auth.principal import Role
+from greenhaul_cloud.config import CloudConfig, load_config
+from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
+
+PROGRAM = "greenhaul-cloud"
+CONFIG_DEFAULT = Path("cloud.toml")
+Act = Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its words, what it does, an example, its arguments."""
+
+    words: str
+    help: str
+    example: str
+    act: Act
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+
+
+def _configured(act: Callable[[CloudConfig, argparse.Namespace], int]) -> Act:
+    """An act on the settings of -c."""
+    return lambda args: act(load_config(args.config), args)
+
+
+def _serve(config: CloudConfig, args: argparse.Namespace) -> int:
+    service.run(config, has_collector=True, has_api=True, ready_file=args.ready_file)
+    return 0
+
+
+def _collect(config: CloudConfig, args: argparse.Namespace) -> int:
+    service.run(config, has_collector=True, has_api=False, ready_file=args.ready_file)
+    return 0
+
+
+def _api(config: CloudConfig, args: argparse.Namespace) -> int:
+    service.run(config, has_collector=False, has_api=True, ready_file=args.ready_file)
+    return 0
+
+
+def _ready_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help='written when all is up: {"api": "http://127.0.0.1:8080"}; gone when it ends',
+    )
+
+
+def _user_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--role", required=True, choices=[role.value for role in Role])
+    parser.add_argument("--enterprise", metavar="ID", help="whose vehicles a manager sees")
+    secret = parser.add_mutually_exclusive_group(required=True)
+    secret.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="a file of one line, the password"
+    )
+    secret.add_argument("--password-stdin", action="store_true", help="the first line of stdin")
+
+
+def _token_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("--name", required=True, help="what it is for, to tell tokens apart")
+    parser.add_argument("--days", type=int, help="how long it is good; without it until revoked")
+
+
+def _gateway_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument(
+        "--sources",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what it may carry beside its own inputs; a final * is any rest ('*', '808:*')",
+    )
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="GeoJSON")
+
+
+COMMANDS = (
+    Command(
+        "serve",
+        "collector, API and console in one process",
+        "serve -c cloud.toml",
+        _configured(_serve),
+        _ready_arguments,
+    ),
+    Command(
+        "collect",
+        "the collector alone: from the broker into the store, and the fold",
+        "collect -c cloud.toml",
+        _configured(_collect),
+        _ready_arguments,
+    ),
+    Command(
+        "api", "API and console alone", "api -c cloud.toml", _configured(_api), _ready_arguments
+    ),
+    Command(
+        "migrate",
+        "bring the database to this version's schema",
+        "migrate -c cloud.toml",
+        _configured(commands.migrate_store),
+    ),
+    Command(
+        "check",
+        "check the settings; opens no port, broker or database",
+        "check -c cloud.toml",
+        _configured(commands.check),
+    ),
+    Command(
+        "user add",
+        "enter a user",
+        "user add lin --role regulator --password-file lin.password",
+        _configured(commands.add_user),
+        _user_arguments,
+    ),
+    Command(
+        "token create",
+        "print a new bearer token of a user, this once",
+        "token create lin --name reports --days 90",
+        _configured(commands.create_token),
+        _token_arguments,
+    ),
+    Command(
+        "gateway add",
+        "let a gateway in, or change what it may carry",
+        "gateway add gw-17 --sources '808:*'",
+        _configured(commands.add_gateway),
+        _gateway_arguments,
+    ),
+    Command(
+        "fences import",
+        "put every fence of a GeoJSON file, all or none",
+        "fences import fences.geojson",
+        _configured(commands.import_fences),
+        _import_arguments,
+    ),
+    Command(
+        "fences evaluate",
+        "visits and violations of tracks in a file; uses no store",
+        "fences evaluate --fences fences.geojson --tracks tracks.csv --jsonl",
+        evaluate.run,
+        evaluate.add_arguments,
+    ),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="The collector of greenhaul: store, fences, API and console.",
+        epilog=f"example: {PROGRAM} serve -c cloud.toml",
+    )
+    first = parser.add_subparsers(required=True, metavar="COMMAND")
+    groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for command in COMMANDS:
+        group, _, leaf = command.words.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = first.add_parser(group, help=f"{group} …").add_subparsers(
+                required=True, metavar="COMMAND"
+            )
+        holder = groups[group] if group else first
+        one = holder.add_parser(leaf, help=command.help, description=command.help)
+        command.add_arguments(one)
+        one.epilog = f"example: {PROGRAM} {command.example}"
+        one.add_argument(
+            "-c",
+            "--config",
+            type=Path,
+            default=CONFIG_DEFAULT,
+            metavar="FILE",
+            help=f"settings (default: {CONFIG_DEFAULT})",
+        )
+        one.set_defaults(command=command)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command: 0 well, 1 the answer is no, 2 it cannot start."""
+    args = build_parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    # one line a migration step is news only to who writes migrations
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    command: Command = args.command
+    try:
+        return command.act(args)
+    except (ConfigError, Unavailable) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except Rejected as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

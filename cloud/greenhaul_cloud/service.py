@@ -1,0 +1,214 @@
+"""The long-running parts put together: collector, API, or both in one process."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from anyio.to_thread import run_sync
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from greenhaul_cloud.api.app import create_app
+from greenhaul_cloud.api.context import ApiContext, system_now_ms
+from greenhaul_cloud.config import BrokerConfig, CloudConfig
+from greenhaul_cloud.derive.worker import DeriveWorker
+from greenhaul_cloud.intake.service import Intake, client_id_of
+from greenhaul_cloud.intake.wire import BrokerAddress
+from greenhaul_cloud.store.engine import Store, open_store
+from greenhaul_protocols.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# What is being answered gets this long to end; streams end at once.
+DRAIN_S = 5
+# How often a start that waits for the broker looks whether it should stop.
+_LOOK_S = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Service:
+    """Collector and API of one store, each if wanted."""
+
+    def __init__(self, config: CloudConfig, store: Store) -> None:
+        self._config, self._store = config, store
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._intake: Intake | None = None
+        self._derive: DeriveWorker | None = None
+
+    def start_collector(self) -> None:
+        """Takes blocks from the broker, and folds, in threads of their own."""
+        self._derive = DeriveWorker(self._store, self._registry)
+        address = broker_address(self._config.broker, self._store.store_id)
+        self._intake = Intake(self._store, address, self._registry, on_stored=self._derive.wake)
+        self._derive.start()
+        self._intake.start()
+
+    def stop_collector(self) -> None:
+        """Stores what is at hand; the rest was never acknowledged."""
+        if self._intake:
+            self._intake.stop()
+        if self._derive:
+            self._derive.stop()
+
+    def broker_fault(self) -> str | None:
+        """Why blocks cannot come in just now."""
+        return None if self._intake and self._intake.is_connected else "not connected"
+
+    async def wait(self, ready_file: Path | None) -> None:
+        """Lets the collector work until a signal."""
+        stopping = asyncio.Event()
+        with _on_signals(stopping.set):
+            await self._announce(ready_file, {"api": None}, stopping)
+            await stopping.wait()
+
+    async def serve(self, listener: socket.socket, ready_file: Path | None) -> None:
+        """Answers HTTP until a signal; open streams end, open requests are answered."""
+        readiness = {"broker": self.broker_fault} if self._intake else {}
+        context = ApiContext.of(self._store, self._config, self._registry, readiness=readiness)
+        server = _Server(
+            uvicorn.Config(
+                create_app(context),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            stopping.set()
+            context.hub.stop()
+            server.should_exit = True
+
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        with _on_signals(stop):
+            announcing = asyncio.create_task(
+                self._announce(ready_file, {"api": url}, stopping, server.begun)
+            )
+            await server.serve(sockets=[listener])
+            stopping.set()
+            server.begun.set()
+            await announcing
+
+    async def _announce(
+        self,
+        ready_file: Path | None,
+        told: dict[str, str | None],
+        stopping: asyncio.Event,
+        begun: asyncio.Event | None = None,
+    ) -> None:
+        """Says that all is up once it is: the API answers, the broker is connected."""
+        if begun:
+            await begun.wait()
+        while self._intake and not stopping.is_set():
+            if await run_sync(self._intake.wait_connected, _LOOK_S):
+                break
+        if stopping.is_set():
+            return
+        log.info("event=ready api=%s", told["api"])
+        if ready_file:
+            await run_sync(_write_whole, ready_file, json.dumps(told) + "\n")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves signals to us and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Not here: uvicorn would raise them again once it has ended, before we have."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; then `begun`."""
+        await super().startup(sockets)
+        self.begun.set()
+
+
+def run(
+    config: CloudConfig, *, has_collector: bool, has_api: bool, ready_file: Path | None
+) -> None:
+    """Runs until SIGTERM or SIGINT. Raises ConfigError, Unavailable when it cannot start."""
+    if ready_file:
+        ready_file.unlink(missing_ok=True)
+    listener = listen(config) if has_api else None
+    try:
+        store = open_store(config.store.full_url, system_now_ms())
+        service = Service(config, store)
+        try:
+            if has_collector:
+                service.start_collector()
+            if listener:
+                asyncio.run(service.serve(listener, ready_file))
+            else:
+                asyncio.run(service.wait(ready_file))
+        finally:
+            service.stop_collector()
+            store.close()
+    finally:
+        if listener:
+            listener.close()
+        if ready_file:
+            ready_file.unlink(missing_ok=True)
+    log.info("event=stopped")
+
+
+def listen(config: CloudConfig) -> socket.socket:
+    """The API's socket, so that a busy port is known before anything else starts."""
+    host, port = config.api.address
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # a restart must not wait for the old connections' last minutes
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"api.listen: {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+def broker_address(config: BrokerConfig, store_id: int) -> BrokerAddress:
+    """The broker as the intake wants to know it."""
+    return BrokerAddress(
+        host=config.host,
+        port=config.port,
+        client_id=client_id_of(store_id, config.shard_range),
+        username=config.username,
+        password=config.password.get_secret_value() if config.password else None,
+        tls=config.tls,
+        ca_file=config.ca_file,
+        shards=config.shard_range,
+    )
+
+
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Who waits for the file never reads half of it."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
