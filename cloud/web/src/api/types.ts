@@ -30,13 +30,9 @@ export interface Vehicle {
 }
 
 export interface Source {
-  /** The source's id under whichever of the two keys the server uses. */
-  id?: string;
-  source?: string;
-  kind?: string | null;
-  gateway?: string | null;
-  last_device_time?: string | null;
-  last_seen_at?: string | null;
+  source: string;
+  gateway_id: string | null;
+  last_received_time: string | null;
 }
 
 export interface FenceRule {

@@ -51,13 +51,14 @@ export function distanceM(from: Position, to: Position): number {
   return 2 * EARTH_RADIUS_M * Math.asin(Math.sqrt(h));
 }
 
-/** The lines of a track answer, whatever GeoJSON it came as; single readings are no line. */
+/** The lines of a track answer, whatever GeoJSON it came as; a single reading is a line of one. */
 export function linesOf(data: GeoJSON | null): Position[][] {
   if (data === null) return [];
   if (data.type === "FeatureCollection") return data.features.flatMap(linesOf);
   if (data.type === "Feature") return data.geometry === null ? [] : linesOf(data.geometry);
   if (data.type === "LineString") return [data.coordinates];
   if (data.type === "MultiLineString") return data.coordinates;
+  if (data.type === "Point") return [[data.coordinates]];
   return [];
 }
 

@@ -49,7 +49,8 @@ let lastCamera: Camera | null = null;
 
 /** Near enough to tell a truck's street. */
 const TRUCK_ZOOM = 13;
-const FIT_ZOOM_MAX = 15;
+/** A short stretch is shown with the streets around it. */
+const FIT_ZOOM_MAX = 14.5;
 /** How far beside a small mark a finger or a mouse still means it. */
 const REACH_PX = 6;
 

@@ -33,7 +33,7 @@ function publish(change: BoardChange): void {
 
 function isUnlisted({ vehicle_id, source }: Position): boolean {
   return vehicle_id === null
-    ? !unclaimedSources.value.some((item) => sourceId(item) === source)
+    ? !unclaimedSources.value.some((item) => item.source === source)
     : !vehicles.value.some(({ id }) => id === vehicle_id);
 }
 
@@ -62,17 +62,18 @@ export async function loadUnclaimedSources(): Promise<void> {
   unclaimedSources.value = await list<Source>("/sources", { unclaimed: true });
 }
 
-export const sourceId = (source: Source): string => source.source ?? source.id ?? "";
-
 /** Binds a source to a vehicle; without `valid_from` the server decides since when. */
 export async function claimSource(source: string, vehicle_id: string): Promise<void> {
   await send("POST", "/bindings", { source, vehicle_id });
   await Promise.all([loadUnclaimedSources(), loadPositions()]);
 }
 
-export async function createVehicle(id: string, plate: string): Promise<void> {
+/** Enters a vehicle under its plate; returns its id, which has no blanks. */
+export async function createVehicle(plate: string): Promise<string> {
+  const id = plate.replace(/\s+/g, "");
   await send("POST", "/vehicles", { id, plate });
   await loadVehicles();
+  return id;
 }
 
 /** What the map and the list show: an open violation outweighs how the truck moves. */

@@ -68,9 +68,11 @@ export async function loadTrack(): Promise<void> {
 /** Lets the shown track grow with its truck, unless it shows a time that is past. */
 export function followSelected(): () => void {
   return onPositions(({ changed }) => {
-    if (trackState.value !== "ready" || trackSpan.value !== null) return;
     const position = changed.find((item) => keyOf(item) === selectedKey.value);
-    if (position === undefined) return;
+    if (position === undefined || trackSpan.value !== null) return;
+    // Chosen before it was anywhere: a source just claimed.
+    if (trackState.value === "none") void loadTrack();
+    if (trackState.value !== "ready") return;
     if (tail.value.length >= TAIL_LENGTH_MAX) void loadTrack();
     else tail.value = [...tail.value, [position.longitude_deg, position.latitude_deg]];
   });
