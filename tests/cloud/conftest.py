@@ -4,17 +4,18 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import insert
 
-from greenhaul_cloud.store.engine import Store, open_store
+from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
-from greenhaul_cloud.store.tables import gateway
+from greenhaul_cloud.store.tables import gateway, metadata
 from greenhaul_protocols.block import BlockHeader, wrap_block
 from greenhaul_protocols.catalogue import Position, Reading
 from greenhaul_protocols.series import encode_body, to_series
@@ -36,7 +37,7 @@ class Outbox:
     gateway: str = "gw-1"
     epoch: int = EPOCH
     lane: int = 1
-    readings: list[Reading] = field(default_factory=list)
+    readings: Sequence[Reading] = ()
 
     def block(self, first: int, last: int, *, asks_receipt: bool = False) -> bytes:
         """The bytes of readings first…last, numbered from 1."""
@@ -86,7 +87,7 @@ def _postgres_bin() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_dsn() -> Iterator[str]:
     """A PostgreSQL of our own, or the one of GREENHAUL_TEST_DSN."""
     dsn = os.environ.get("GREENHAUL_TEST_DSN")
     if dsn:
@@ -95,18 +96,16 @@ def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     programs = _postgres_bin()
     if programs is None:
         pytest.skip("no PostgreSQL: install it or set GREENHAUL_TEST_DSN")
-    folder = tmp_path_factory.mktemp("postgres")
-    # initdb refuses to run as root
-    prefix = (
-        ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        if os.geteuid() == 0
-        else []
-    )
-    if prefix:
+    # not below pytest's folder, which is root's alone
+    with tempfile.TemporaryDirectory(prefix="greenhaul-pg-") as name:
+        yield from _run_postgres(programs, Path(name))
+
+
+def _run_postgres(programs: Path, folder: Path) -> Iterator[str]:
+    prefix: list[str] = []
+    if os.geteuid() == 0:  # initdb refuses to run as root
+        prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         shutil.chown(folder, "postgres", "postgres")
-        for parent in (folder, *folder.parents):
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
     data = folder / "data"
 
     def run(*command: str) -> None:
@@ -126,30 +125,56 @@ def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         run(control, "-D", str(data), "-m", "immediate", "-w", "stop")
 
 
+def _make_database(dsn: str, name: str) -> str:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f'DROP DATABASE IF EXISTS "{name}"')
+        conn.execute(f'CREATE DATABASE "{name}"')
+    return re.sub(r"(//[^/]*/)[^?]*", rf"\g<1>{name}", dsn)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database on each engine."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     dsn: str = request.getfixturevalue("postgres_dsn")
-    name = "t_" + re.sub(r"\W", "_", tmp_path.name.lower())[-50:]
-    with psycopg.connect(dsn.replace("+psycopg", ""), autocommit=True) as conn:
-        conn.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        conn.execute(f'CREATE DATABASE "{name}"')
-    return re.sub(r"(//[^/]*/)[^?]*", rf"\g<1>{name}", dsn)
+    return _make_database(dsn, "greenhaul_test_empty")
 
 
-@pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
-    """A store on each engine."""
-    opened = open_store(store_url, NOW_MS)
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_dsn: str) -> Iterator[Store]:
+    """One migrated database for all tests; `store` empties it."""
+    opened = open_store(_make_database(postgres_dsn, "greenhaul_test"), NOW_MS)
     yield opened
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store on each engine."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_store")
+        return
+    opened: Store = request.getfixturevalue("migrated_postgres")
+    names = ", ".join(f'"{t.name}"' for t in metadata.sorted_tables if t.name != "store_identity")
+    with opened.write() as conn:
+        conn.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+    opened.source_ids.clear()
+    yield opened
+
+
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[Store]:
-    """A store on SQLite, for what does not depend on the engine."""
+def sqlite_store(tmp_path: Path, migrated_file: Path) -> Iterator[Store]:
+    """An empty store on SQLite, for what does not depend on the engine."""
+    shutil.copy(migrated_file, tmp_path / "store.db")
     opened = open_store(f"sqlite:///{tmp_path}/store.db", NOW_MS)
     yield opened
     opened.close()

@@ -13,6 +13,7 @@ from greenhaul_cloud.store.batch import KindBatch
 class Driver(Protocol):
     """One engine's own way with settings, locks and the hot insert."""
 
+    read_options: Mapping[str, str]
     write_options: Mapping[str, str]
 
     def create_engine(self, url: str) -> Engine:

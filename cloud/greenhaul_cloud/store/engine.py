@@ -41,12 +41,13 @@ class Store:
         self.store_id = store_id
         self.source_ids: dict[str, int] = {}
         self._engine = engine
+        self._reading = engine.execution_options(**driver.read_options)
         self._writing = engine.execution_options(**driver.write_options)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot for reading. Raises Unavailable."""
-        with _named_errors(), self._engine.connect() as conn, conn.begin():
+        with _named_errors(), self._reading.connect() as conn, conn.begin():
             yield conn
 
     @contextmanager

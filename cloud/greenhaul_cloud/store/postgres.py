@@ -20,6 +20,8 @@ _INSTANTS = ("device_time", "received_time", "stored_time")
 class PostgresDriver:
     """COPY into a staging table, then INSERT … ON CONFLICT DO NOTHING; advisory locks."""
 
+    # one snapshot for all a fold or an export reads
+    read_options: Mapping[str, str] = {"isolation_level": "REPEATABLE READ"}
     write_options: Mapping[str, str] = {}
 
     def create_engine(self, url: str) -> Engine:

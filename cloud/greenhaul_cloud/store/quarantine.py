@@ -10,6 +10,7 @@ from greenhaul_cloud.store.inspection import ReceivedBlock, SetAside
 from greenhaul_cloud.store.settling import to_signed
 from greenhaul_cloud.store.statements import insert_into
 from greenhaul_cloud.store.tables import quarantine
+from greenhaul_protocols.block import BlockHeader
 from greenhaul_protocols.identity import hash_bytes
 
 # Damaged blocks settle nothing, so their bytes are only evidence: a broken link makes thousands.
@@ -21,24 +22,22 @@ REASON_LENGTH_MAX = 200
 class Quarantined:
     """Settled readings of a block that lie in quarantine."""
 
-    gateway: str
-    epoch: int
-    lane: int
-    block_first: int
+    header: BlockHeader
     aside: SetAside
+
+    def row(self) -> dict[str, Any]:
+        """As it is kept: with the lowest and the highest of its numbers."""
+        header, numbers = self.header, self.aside.numbers or [0]
+        return _row(
+            header.gateway, header.epoch, header.lane,
+            self.aside.source, self.aside.reason, self.aside.raw,
+            first=header.first + min(numbers), last=header.first + max(numbers),
+        )  # fmt: skip
 
 
 def put_aside(conn: Connection, found: Iterable[Quarantined], now_ms: int) -> None:
     """Keep readings that cannot be stored; the same ones sent again are kept once."""
-    rows = [
-        _row(
-            one.gateway, one.epoch, one.lane, one.aside.source, one.aside.reason, one.aside.raw,
-            first=one.block_first + min(one.aside.numbers, default=0),
-            last=one.block_first + max(one.aside.numbers, default=0),
-        )
-        for one in found
-    ]  # fmt: skip
-    _insert(conn, rows, now_ms)
+    _insert(conn, [one.row() for one in found], now_ms)
 
 
 def keep_damaged(conn: Connection, damaged: Sequence[ReceivedBlock], now_ms: int) -> None:

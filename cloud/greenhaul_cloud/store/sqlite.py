@@ -15,11 +15,13 @@ from greenhaul_protocols.errors import ConfigError
 # Longer than the longest flush; a writer that waits longer reports the store as unavailable.
 BUSY_TIMEOUT_MS = 10_000
 _BEGIN = "greenhaul_begin"
+_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
 class SqliteDriver:
     """WAL, `synchronous=FULL`, one writer at a time."""
 
+    read_options: Mapping[str, str] = {}
     write_options: Mapping[str, str] = {_BEGIN: "BEGIN IMMEDIATE"}
 
     def create_engine(self, url: str) -> Engine:
@@ -79,7 +81,7 @@ def _set_up(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

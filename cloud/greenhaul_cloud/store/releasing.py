@@ -1,0 +1,131 @@
+"""Letting quarantined readings in, once their source is granted or their kind is known."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.grants import is_granted
+from greenhaul_cloud.store.insertion import Accepted, insert_readings
+from greenhaul_cloud.store.inspection import fault_of, inspect, receive_block
+from greenhaul_cloud.store.marks import mark_sources
+from greenhaul_cloud.store.settling import Ledger, load_ledgers, lock_epochs, save_ledgers
+from greenhaul_cloud.store.tables import gateway, quarantine
+from greenhaul_protocols.bulk import SeriesColumns, decode_columns
+from greenhaul_protocols.errors import DecodeError, Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What came of a release: how many entries, and readings the store did not have."""
+
+    entries: int
+    readings: int
+    duplicates: int
+
+
+def release_quarantine(store: Store, quarantine_id: int, now_ms: int) -> Released:
+    """Store the readings of one entry. Their numbers stay counted as quarantined.
+
+    Raises Rejected, saying why, when they still cannot be stored.
+    """
+    with store.write() as conn:
+        query = select(quarantine).where(quarantine.c.id == quarantine_id)
+        row = conn.execute(query.with_for_update()).one_or_none()
+        if row is None:
+            raise Rejected(f"quarantine entry {quarantine_id} is not known")
+        if row.released_at is not None:
+            raise Rejected("it was released before")
+        return _release(store, conn, [row], now_ms)
+
+
+def grant_sources(store: Store, gateway_id: str, patterns: Sequence[str], now_ms: int) -> Released:
+    """Let a gateway carry exactly these sources, and let in what waited for it.
+
+    Raises Rejected for an unknown gateway.
+    """
+    with store.write() as conn:
+        changed = conn.execute(
+            update(gateway).where(gateway.c.id == gateway_id).values(sources=list(patterns))
+        )
+        if not changed.rowcount:
+            raise Rejected(f"gateway {gateway_id!r} is not known")
+        query = select(quarantine).where(
+            quarantine.c.gateway_id == gateway_id,
+            quarantine.c.source.is_not(None),
+            quarantine.c.released_at.is_(None),
+        )
+        waiting = [
+            row
+            for row in conn.execute(query.order_by(quarantine.c.id).with_for_update())
+            if is_granted(gateway_id, patterns, row.source) and _is_storable(row)
+        ]
+        return _release(store, conn, waiting, now_ms)
+
+
+def _is_storable(row: Any) -> bool:
+    try:
+        _series_of(row)
+    except Rejected:
+        return False
+    return True
+
+
+def _release(store: Store, conn: Connection, rows: Sequence[Any], now_ms: int) -> Released:
+    accepted = [
+        Accepted(i, row.gateway_id, series)
+        for i, row in enumerate(rows)
+        for series in _series_of(row)
+    ]
+    _require_granted(conn, accepted)
+    if not accepted:
+        return Released(0, 0, 0)
+    done = insert_readings(store, conn, accepted, now_ms)
+    for drop in done.drops:
+        key = (drop.gateway, drop.epoch)
+        lock_epochs(conn, [key], now_ms)
+        lane = (*key, drop.lane)
+        ledger = load_ledgers(conn, [key]).get(lane, Ledger())
+        ledger.drop(drop.first, drop.last)
+        save_ledgers(conn, {lane: ledger})
+    conn.execute(
+        update(quarantine)
+        .where(quarantine.c.id.in_([row.id for row in rows]))
+        .values(released_at=now_ms)
+    )
+    mark_sources(conn, done.spans, now_ms)
+    duplicates = sum(len(numbers) for _, numbers in done.known)
+    total = sum(len(one.series) for one in accepted)
+    return Released(len(rows), total - duplicates, duplicates)
+
+
+def _series_of(row: Any) -> list[SeriesColumns]:
+    """The readings of an entry. Raises Rejected when they still cannot be stored."""
+    if row.first == 0:
+        raise Rejected("a damaged block settles nothing; its gateway sends the readings again")
+    if row.source is None:
+        found = inspect(receive_block(row.gateway_id, row.lane, row.raw))
+        if found.aside:
+            raise Rejected(found.aside[0].reason)
+        return found.series
+    try:
+        series = decode_columns(row.raw)
+    except DecodeError as error:
+        raise Rejected(str(error)) from error
+    for one in series:
+        fault = fault_of(one)
+        if fault is not None:
+            raise Rejected(fault)
+    return series
+
+
+def _require_granted(conn: Connection, accepted: Iterable[Accepted]) -> None:
+    for one in accepted:
+        query = select(gateway.c.sources).where(gateway.c.id == one.gateway)
+        patterns = conn.execute(query).scalar() or []
+        if not is_granted(one.gateway, patterns, one.series.source):
+            raise Rejected(
+                f"source {one.series.source} is not granted to {one.gateway}; grant it first"
+            )

@@ -1,0 +1,152 @@
+"""A store opens only when it keeps what it acknowledges, under the schema it was written for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, insert, select, text
+
+from greenhaul_cloud.store import sqlite
+from greenhaul_cloud.store.engine import Store, migrate, open_store
+from greenhaul_cloud.store.tables import enterprise, metadata
+from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cloud.conftest import Kit
+
+
+def test_an_empty_database_is_migrated_and_keeps_its_identity(kit: Kit, store_url: str) -> None:
+    first = open_store(store_url, kit.now_ms)
+    first.ping()
+    second = open_store(store_url, kit.now_ms + 1)
+    assert first.store_id == second.store_id > 0
+    migrate(store_url)  # nothing left to do
+    first.close()
+    second.close()
+
+
+def test_the_migrated_schema_is_the_declared_one(store: Store) -> None:
+    with store.read() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_checks_and_keys_are_migrated_too(tmp_path: Path, sqlite_store: Store) -> None:
+    """Alembic compares no check constraints; SQLite tells the whole declaration."""
+    declared = create_engine(f"sqlite:///{tmp_path}/declared.db")
+    metadata.create_all(declared)
+    query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+
+    def normal(sql: str) -> list[str]:
+        return sorted(line.strip(" ,\t") for line in sql.splitlines() if line.strip(" ,\t)"))
+
+    with declared.connect() as conn, sqlite_store.read() as migrated:
+        wanted = {row.name: normal(row.sql) for row in conn.execute(query)}
+        found = {row.name: normal(row.sql) for row in migrated.execute(query)}
+    declared.dispose()
+    found.pop("alembic_version")
+    assert found == wanted
+
+
+def test_a_newer_schema_is_refused_with_advice(kit: Kit, store_url: str) -> None:
+    store = open_store(store_url, kit.now_ms)
+    with store.write() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    with pytest.raises(ConfigError, match="newer greenhaul"):
+        open_store(store_url, kit.now_ms)
+    with pytest.raises(ConfigError, match="newer greenhaul"):
+        migrate(store_url)
+
+
+def test_somebody_elses_database_is_refused(kit: Kit, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/other.db"
+    engine = create_engine(url)
+    with engine.begin() as conn:
+        conn.execute(text("CREATE TABLE theirs (id INTEGER)"))
+    engine.dispose()
+    with pytest.raises(ConfigError, match="greenhaul-cloud migrate"):
+        open_store(url, kit.now_ms)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite://", "name a file"),
+        ("sqlite:////nowhere/at/all.db", "does not exist"),
+        ("mysql://localhost/x", "unknown"),
+        ("rubbish", "not a database URL"),
+    ],
+)
+def test_a_wrong_url_says_what_is_wrong(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        open_store(url, 0)
+
+
+def test_every_connection_is_durable(sqlite_store: Store) -> None:
+    for transaction in (sqlite_store.read, sqlite_store.write):
+        with transaction() as conn:
+            assert conn.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+            assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert conn.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_a_store_that_may_lose_a_commit_does_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_PRAGMAS", ("journal_mode = WAL", "synchronous = NORMAL"))
+    with pytest.raises(ConfigError, match="synchronous = 1"):
+        open_store(f"sqlite:///{tmp_path}/store.db", 0)
+
+
+def test_postgres_without_durable_commits_does_not_open(
+    kit: Kit, migrated_postgres: Store, postgres_dsn: str
+) -> None:
+    with migrated_postgres.read() as conn:
+        role = conn.execute(text("SELECT current_user")).scalar_one()
+    with migrated_postgres.write() as conn:
+        conn.execute(text(f'ALTER ROLE "{role}" SET synchronous_commit = off'))
+    try:
+        with pytest.raises(ConfigError, match="synchronous_commit = off"):
+            open_store(postgres_dsn, kit.now_ms)
+    finally:
+        with migrated_postgres.write() as conn:
+            conn.execute(text(f'ALTER ROLE "{role}" RESET synchronous_commit'))
+
+
+def test_a_failed_transaction_leaves_nothing(kit: Kit, store: Store) -> None:
+    row = {"id": "e", "name": "E", "created_at": kit.now_ms}
+
+    def fail() -> None:
+        with store.write() as conn:
+            conn.execute(insert(enterprise).values(row))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with store.read() as conn:
+        assert conn.execute(select(enterprise)).all() == []
+
+
+def test_errors_say_whether_to_wait_or_to_give_up(kit: Kit, store: Store, tmp_path: Path) -> None:
+    row = {"id": "e", "name": None, "created_at": kit.now_ms}
+    with pytest.raises(Rejected), store.write() as conn:
+        conn.execute(insert(enterprise).values(row))
+    with pytest.raises(Unavailable):
+        open_store("postgresql://nobody@127.0.0.1:1/none", kit.now_ms)
+
+
+def test_a_second_writer_waits_its_turn(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
+    impatient = open_store(f"sqlite:///{tmp_path}/store.db", 0)
+    with sqlite_store.write(), pytest.raises(Unavailable, match="locked"), impatient.write():
+        raise AssertionError("two writers at once")
+    impatient.close()
