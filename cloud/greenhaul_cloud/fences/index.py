@@ -112,7 +112,7 @@ class FenceIndex:
             np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)
         )
         points = self._point_classes(size, inside, near, touching)
-        cuts = _cuts_by_slot(cut_rows)
+        cuts = _cuts_by_slot(cut_rows, points)
         return Survey(size, frozenset(points) | frozenset(cuts), points, cuts)
 
     def _point_classes(
@@ -250,12 +250,18 @@ def _is_member(members: dict[int, Indices], slot: Indices, value: Indices) -> Bo
     return is_member
 
 
-def _cuts_by_slot(rows: Float64s) -> dict[int, tuple[Indices, Float64s, Uint8s]]:
+def _cuts_by_slot(
+    rows: Float64s, points: dict[int, tuple[Uint8s, Bools]]
+) -> dict[int, tuple[Indices, Float64s, Uint8s]]:
+    """Cut rows in path order, without those that repeat the class of the point before."""
     order = np.lexsort((rows[2], rows[1], rows[0]))
-    rows = rows[:, order]
-    slots, starts = np.unique(rows[0].astype(np.intp), return_index=True)
-    parts = np.split(rows, starts[1:], axis=1)
-    return {
-        slot: (part[1].astype(np.intp), part[2], part[3].astype(np.uint8))
-        for slot, part in zip(slots.tolist(), parts, strict=False)
-    }
+    cuts = {}
+    slots, starts = np.unique(rows[0][order], return_index=True)
+    for slot, part in zip(slots.tolist(), np.split(order, starts[1:]), strict=False):
+        segment, at = rows[1][part].astype(np.intp), rows[2][part]
+        after = rows[3][part].astype(np.uint8)
+        before = points[slot][0][segment] if slot in points else OUT_FAR
+        tells = (at > 0) | (after != before)
+        if tells.any():
+            cuts[int(slot)] = (segment[tells], at[tells], after[tells])
+    return cuts

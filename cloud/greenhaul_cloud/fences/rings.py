@@ -27,9 +27,7 @@ def area_of_rings(polygons: list[list[list[tuple[float, float]]]]) -> Polygon | 
         raise FeatureError(f"geometry has more than {VERTICES_MAX} vertices; simplify it")
     parts = [_repaired(_polygon(rings)) for rings in polygons]
     area = parts[0] if len(parts) == 1 else shapely.union_all(parts)
-    if not isinstance(area, Polygon | MultiPolygon):
-        raise FeatureError("geometry encloses no area; draw at least three corners not in a line")
-    if area.is_empty or area.area == 0:
+    if not isinstance(area, Polygon | MultiPolygon) or area.area == 0:
         raise FeatureError("geometry encloses no area; draw at least three corners not in a line")
     return area
 
@@ -57,8 +55,8 @@ def _repaired(polygon: Polygon) -> Polygon | MultiPolygon:
     )
     pieces = shapely.get_parts(shapely.get_parts(shapely.make_valid(polygon)))
     repaired = shapely.union_all([piece for piece in pieces if isinstance(piece, Polygon)])
-    if not isinstance(repaired, Polygon | MultiPolygon) or not repaired.is_valid:
-        raise FeatureError(f"geometry is not valid ({reason}); redraw the ring there")
+    if not isinstance(repaired, Polygon | MultiPolygon):
+        return Polygon()
     if abs(repaired.area - drawn) > REPAIR_PART_MAX * max(repaired.area, drawn):
         raise FeatureError(
             f"geometry crosses itself ({reason}) and cannot be repaired without changing its area "

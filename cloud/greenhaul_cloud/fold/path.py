@@ -53,6 +53,7 @@ class Path:
         self.index = index
         self.segments = Segments(track)
         self._kinds: dict[Settings, Uint8s] = {}
+        self._windows: dict[int, WindowPath] = {}  # by identity; each keeps its window alive
 
     @cached_property
     def survey(self) -> Survey:
@@ -75,8 +76,11 @@ class Path:
         return self._kinds[settings]
 
     def in_window(self, window: Window) -> "WindowPath":
-        """The path as the versions of one window see it."""
-        return WindowPath(self, window)
+        """The path as the versions of one window see it; made once."""
+        made = self._windows.get(id(window))
+        if made is None:
+            made = self._windows[id(window)] = WindowPath(self, window)
+        return made
 
 
 class WindowPath:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from greenhaul_cloud.fences.model import NEVER_MS, FenceVersion, Rule, RuleName, SpeedLimit
+from greenhaul_cloud.fences.model import NEVER_MS, Rule, RuleName, SpeedLimit
 from greenhaul_cloud.fold.intervals import Certainty, How, Violation, Visit
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.segments import GAP
@@ -18,7 +18,7 @@ class _Piece:
     """A part of a visit in which one rule holds without change; `to_ms` NEVER_MS: still open."""
 
     visit: Visit
-    version: FenceVersion
+    window: Window
     rule: Rule
     from_ms: int
     to_ms: int
@@ -69,9 +69,9 @@ def _pieces(visit: Visit, windows: Sequence[Window], name: RuleName) -> list[_Pi
             continue
         last = pieces[-1] if pieces else None
         if last and last.to_ms == from_ms and last.rule == rule:
-            pieces[-1] = _Piece(visit, last.version, rule, last.from_ms, to_ms)
+            pieces[-1] = _Piece(visit, window, rule, last.from_ms, to_ms)
         else:
-            pieces.append(_Piece(visit, version, rule, from_ms, to_ms))
+            pieces.append(_Piece(visit, window, rule, from_ms, to_ms))
     return pieces
 
 
@@ -88,7 +88,7 @@ def _too_fast(piece: _Piece, path: Path) -> Iterator[Violation]:
     low = max(int(np.searchsorted(path.track.device_time_ms, piece.from_ms, side="right")) - 1, 0)
     high = int(np.searchsorted(path.track.device_time_ms, end_ms, side="right")) + 1
     time_ms, speed_kmh = path.track.device_time_ms[low:high], path.track.speed_kmh[low:high]
-    is_known = path.kinds(piece.version.settings)[low : high - 1] != GAP
+    is_known = path.in_window(piece.window).kinds[low : high - 1] != GAP
     for began_ms, ended_ms in runs_above(time_ms, speed_kmh, is_known, rule.limit_kmh):
         from_ms, to_ms = max(began_ms, piece.from_ms), min(ended_ms, end_ms)
         if from_ms >= to_ms or to_ms - from_ms < rule.for_s * 1000:
@@ -160,7 +160,7 @@ def _violation(
 ) -> Violation:
     return Violation(
         rule=piece.rule.name,
-        fence_version=piece.version.version,
+        fence_version=piece.window.version_at(began_ms).version,
         began_ms=began_ms,
         ended_ms=ended_ms,
         certainty=certainty,
