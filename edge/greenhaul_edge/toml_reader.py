@@ -13,6 +13,9 @@ from greenhaul_protocols.errors import ConfigError
 
 T = TypeVar("T")
 
+# How alike a wrong name must be for a hint.
+_NEAR = 0.5
+
 _WANTED = {
     str: "a text in quotes",
     bool: "true or false",
@@ -53,7 +56,7 @@ class Section:
         """Raises ConfigError for any other key, with the nearest of the known ones."""
         for key in self._table:
             if key not in known:
-                nearest = get_close_matches(key, list(known), 1, 0.5)
+                nearest = get_close_matches(key, list(known), 1, _NEAR)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else _list(known)
                 raise ConfigError(f"{self.path}: unknown key {self._prefix}{key}; {hint}")
 
@@ -64,7 +67,7 @@ class Section:
     def choose(self, key: str, value: Any, known: Iterable[str]) -> None:
         """Raises ConfigError unless the value is one of the known ones."""
         if value not in known:
-            nearest = get_close_matches(str(value), list(known), 1, 0.5)
+            nearest = get_close_matches(str(value), list(known), 1, _NEAR)
             hint = f"did you mean {nearest[0]!r}?" if nearest else _list(known)
             said = "is missing" if value is None else f"is {value!r}"
             raise ConfigError(f"{self.path}: {self._prefix}{key} {said}; {hint}")

@@ -11,10 +11,12 @@ copy       when the first copy of a message of unusable time was received
 
 import sqlite3
 from pathlib import Path
-
-from sqlite_utils import Database
+from typing import TYPE_CHECKING
 
 from greenhaul_protocols.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 VERSION = 1
 
@@ -86,6 +88,9 @@ def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
         raise ConfigError(f"{path}: outbox version {version}; this program knows {VERSION}")
     if version == VERSION:
         return
+    # Only here: it costs every process 4 MB, and 30 more where numpy is installed.
+    from sqlite_utils import Database
+
     connection.execute("BEGIN IMMEDIATE")
     try:
         _version_1(Database(connection))
@@ -97,7 +102,7 @@ def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def _version_1(database: Database) -> None:
+def _version_1(database: "Database") -> None:
     database.create_table("meta", {"key": str, "value": str}, pk="key", not_null={"value"})
     database.create_table(
         "epoch",

@@ -12,7 +12,7 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import GnssSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
-from greenhaul_edge.sources.nmea import NmeaAssembler
+from greenhaul_edge.sources.nmea import NmeaAssembler, Steadiness
 from greenhaul_protocols.block import WallQuality
 from greenhaul_protocols.catalogue import Position
 
@@ -25,9 +25,6 @@ BAUD_RATES = (9_600, 38_400, 115_200, 4_800, 57_600, 230_400, 460_800)
 AUTO_LINES_MAX = 20
 _READ_TIMEOUT_S = 0.5
 _REOPEN_S_MIN, _REOPEN_S_MAX = 0.5, 10.0
-# So many fixes in a row must agree on UTC within a second before the clock believes them.
-STEADY_FIXES = 5
-STEADY_MS = 1_000
 
 
 class GnssSource:
@@ -40,7 +37,7 @@ class GnssSource:
         self._opened = self._lost = self._refused = 0
         self._link = "not open yet"
         self._last_ms = 0
-        self._offset_ms = self._agreeing = 0
+        self._steadiness = Steadiness()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -100,19 +97,12 @@ class GnssSource:
                     return
 
     def _deliver(self, position: Position) -> None:
-        self._teach(position.device_time_ms)
+        at_ms = self._clock.monotonic_ms()
+        if self._steadiness.take(position.device_time_ms - at_ms):
+            self._clock.learn(position.device_time_ms, WallQuality.GNSS, at_ms)
         if 0 <= position.device_time_ms - self._last_ms < self._settings.cadence_s * 1000:
             return
         self._last_ms = position.device_time_ms
         done = self._outbox.append([position], priority=Priority.EVICTABLE)
         if done.done() and done.exception() is not None:
             self._refused += 1
-
-    def _teach(self, utc_ms: int) -> None:
-        at_ms = self._clock.monotonic_ms()
-        offset_ms = utc_ms - at_ms
-        is_steady = abs(offset_ms - self._offset_ms) <= STEADY_MS
-        self._agreeing = self._agreeing + 1 if is_steady else 1
-        self._offset_ms = offset_ms
-        if self._agreeing >= STEADY_FIXES:
-            self._clock.learn(utc_ms, WallQuality.GNSS, at_ms)

@@ -12,6 +12,9 @@ from greenhaul_protocols.times import to_time_ms
 # A receiver that tells an earlier date has not decoded one, or its week counter rolled over.
 DATE_YEAR_MIN = 2024
 KNOTS_TO_KMH = 1.852
+# So many fixes in a row must agree on UTC within a second before the clock believes them.
+STEADY_FIXES = 5
+STEADY_MS = 1_000
 
 
 @dataclass(slots=True)
@@ -100,6 +103,20 @@ class NmeaAssembler:
             hdop=_number(gga.horizontal_dil) if gga else None,
             fix_quality=_whole(gga.gps_qual) if gga else None,
         )
+
+
+class Steadiness:
+    """Whether a receiver's time can be believed: one that searches for satellites may jump."""
+
+    def __init__(self) -> None:
+        self._offset_ms = self._agreeing = 0
+
+    def take(self, offset_ms: int) -> bool:
+        """A fix whose UTC is so far ahead of the monotonic clock; whether enough have agreed."""
+        is_steady = abs(offset_ms - self._offset_ms) <= STEADY_MS
+        self._agreeing = self._agreeing + 1 if is_steady else 1
+        self._offset_ms = offset_ms
+        return self._agreeing >= STEADY_FIXES
 
 
 def _number(value: object) -> float | None:
