@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -13,19 +13,42 @@ from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
+from greenhaul_cloud.intake.counters import IntakeCounters
+from greenhaul_cloud.intake.schedule import ReceiptSchedule
 from greenhaul_cloud.intake.service import Intake, client_id_of
-from greenhaul_cloud.intake.wire import BrokerAddress
-from greenhaul_cloud.store.tables import position
+from greenhaul_cloud.intake.wire import BrokerAddress, says_online
+from greenhaul_cloud.intake.worker import Delivery, IntakeWorker
+from greenhaul_cloud.store import sqlite
+from greenhaul_cloud.store.engine import open_store
+from greenhaul_cloud.store.inspection import Inspected, ReceivedBlock, inspect, receive_block
+from greenhaul_cloud.store.settling import receipt_for
+from greenhaul_cloud.store.tables import gateway, position
 from greenhaul_protocols.receipt import Receipt, decode_receipt
-from greenhaul_protocols.topics import receipt_topic, up_topic
+from greenhaul_protocols.topics import receipt_topic, state_topic, up_topic
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cloud.conftest import Kit
     from tests.conftest import Broker
 
     from greenhaul_cloud.store.engine import Store
 
 WAIT_S = 10
+
+
+class RecordingWire:
+    """A wire whose far end only takes notes."""
+
+    def __init__(self) -> None:
+        self.events: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        self.events.put(("ack", delivery.message_id))
+
+    def publish_receipt(self, receipt: Receipt) -> bool:
+        self.events.put(("receipt", receipt))
+        return True
 
 
 class Edge:
@@ -113,3 +136,164 @@ def test_a_block_that_asks_is_stored_and_answered(
     assert (lane.settled, lane.stored, lane.duplicate) == (((1, 30),), 30, 0)
     with sqlite_store.read() as conn:
         assert conn.execute(select(func.count()).select_from(position)).scalar_one() == 30
+
+
+def test_a_live_gateway_is_answered_later_and_a_backlog_within_a_second(kit: Kit) -> None:
+    schedule = ReceiptSchedule()
+
+    def receipt(revision: int) -> Receipt:
+        return Receipt(gateway="g", epoch=1, store_id=2, revision=revision, server_time_ms=0)
+
+    schedule.note(receipt(1), 0, is_asked=False)
+    assert schedule.next_due_ms() == 60_000
+    schedule.note(receipt(2), 10_000, is_asked=False)
+    assert schedule.next_due_ms() == 60_000
+    schedule.note(receipt(3), 10_100, is_asked=False)
+    assert (schedule.next_due_ms(), schedule.due(11_099)) == (11_100, [])
+    assert [one.revision for one in schedule.due(11_100)] == [3]
+    schedule.sent(receipt(3))
+    assert len(schedule) == 0
+    schedule.note(receipt(4), 30_000, is_asked=True)
+    assert [one.revision for one in schedule.due(30_000)] == [4]
+
+
+def test_nothing_is_acknowledged_or_answered_before_the_commit(
+    kit: Kit, sqlite_store: Store
+) -> None:
+    """A store that is locked by somebody else keeps everything waiting, and loses nothing."""
+    kit.register(sqlite_store)
+    wire = RecordingWire()
+    worker = IntakeWorker(sqlite_store, wire, IntakeCounters(CollectorRegistry()))
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms)])
+    asks = receive_block("gw-1", 1, outbox.block(1, 1, asks_receipt=True))
+    with sqlite_store.write():
+        worker.start()
+        worker.deliver(Delivery(asks, 7, 1, 1))
+        with pytest.raises(queue.Empty):
+            wire.events.get(timeout=0.3)
+    assert wire.events.get(timeout=WAIT_S) == ("ack", 7)
+    kind, receipt = wire.events.get(timeout=WAIT_S)
+    assert (kind, receipt.lanes[0].settled) == ("receipt", ((1, 1),))
+    worker.stop()
+
+
+def test_an_outage_of_the_store_is_waited_out(
+    kit: Kit, sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 10)  # locked is unavailable at once
+    impatient = open_store(f"sqlite:///{tmp_path}/store.db", kit.now_ms)
+    kit.register(impatient)
+    wire, counters = RecordingWire(), IntakeCounters(CollectorRegistry())
+    worker = IntakeWorker(impatient, wire, counters)
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms)])
+    with sqlite_store.write():
+        worker.start()
+        worker.deliver(Delivery(outbox.received(1, 1), 1, 1, 1))
+        with pytest.raises(queue.Empty):
+            wire.events.get(timeout=0.3)
+    assert wire.events.get(timeout=WAIT_S) == ("ack", 1)
+    worker.stop()
+    impatient.close()
+    (retries,) = counters.retries.collect()
+    assert retries.samples[0].value > 0
+
+
+def test_one_poisoned_block_is_set_aside_and_stops_nobody(
+    kit: Kit, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.register(sqlite_store)
+    readings = [kit.position("808:1", kit.now_ms + i) for i in range(3)]
+    outbox = kit.outbox(readings=readings)
+
+    def refuse_two(block: ReceivedBlock) -> Inspected:
+        if block.block and block.block.header.first == 2 and not block.fault:
+            raise ValueError("nobody thought of this")
+        return inspect(block)
+
+    monkeypatch.setattr("greenhaul_cloud.store.write.inspect", refuse_two)
+    wire = RecordingWire()
+    worker = IntakeWorker(sqlite_store, wire, IntakeCounters(CollectorRegistry()))
+    for number in (1, 2, 3):
+        worker.deliver(Delivery(outbox.received(number, number), number, 1, 1))
+    worker.start()
+    assert [wire.events.get(timeout=WAIT_S) for _ in range(3)] == [("ack", n) for n in (1, 2, 3)]
+    worker.stop()
+    with sqlite_store.write() as conn:
+        receipt = receipt_for(conn, "gw-1", kit.epoch, sqlite_store.store_id, kit.now_ms)
+    (lane,) = receipt.lanes
+    assert (lane.settled, lane.stored, lane.quarantined) == (((1, 3),), 2, 1)
+    assert lane.refused == (((2, 2), "could not be stored: nobody thought of this"),)
+
+
+def test_what_waits_at_the_broker_comes_when_the_collector_is_back(
+    kit: Kit,
+    sqlite_store: Store,
+    edge: Edge,
+    start_intake: Callable[[Store], Intake],
+    gateway_id: str,
+) -> None:
+    kit.register(sqlite_store, gateway_id)
+    start_intake(sqlite_store).stop()
+    readings = [kit.position("808:1", kit.now_ms + i) for i in range(5)]
+    outbox = kit.outbox(gateway_id, readings=readings)
+    for number in range(1, 6):
+        edge.send(outbox.block(number, number, asks_receipt=number == 5))
+    start_intake(sqlite_store)
+    assert edge.receipt().lanes[0].settled == ((1, 5),)
+
+
+def test_strangers_and_rubbish_are_passed_over(
+    kit: Kit,
+    sqlite_store: Store,
+    edge: Edge,
+    start_intake: Callable[[Store], Intake],
+    gateway_id: str,
+) -> None:
+    kit.register(sqlite_store, gateway_id)
+    start_intake(sqlite_store)
+    outbox = kit.outbox(gateway_id, readings=[kit.position("808:1", kit.now_ms)])
+    stranger = kit.outbox(f"{gateway_id}-stranger", readings=outbox.readings)
+    edge.client.publish(up_topic(stranger.gateway, 1), stranger.block(1, 1), qos=1)
+    edge.client.publish(f"gh/v1/up/zz/{gateway_id}/1", outbox.block(1, 1), qos=1)
+    edge.client.publish("gh/v1/state/!", b"online", qos=1)
+    edge.send(b"rubbish")
+    edge.send(outbox.block(1, 1, asks_receipt=True))
+    assert edge.receipt().lanes[0].settled == ((1, 1),)
+
+
+def test_presence_follows_the_retained_state(
+    kit: Kit,
+    sqlite_store: Store,
+    edge: Edge,
+    start_intake: Callable[[Store], Intake],
+    gateway_id: str,
+) -> None:
+    kit.register(sqlite_store, gateway_id)
+    edge.client.publish(state_topic(gateway_id), b"online", qos=1, retain=True)
+    start_intake(sqlite_store)
+    outbox = kit.outbox(gateway_id)
+    for payload, expected in ((b"online", True), (b"offline", False)):
+        edge.client.publish(state_topic(gateway_id), payload, qos=1, retain=True)
+        edge.send(outbox.hello())  # answered in the turn after the state was noted, or later
+        edge.receipt()
+        edge.send(outbox.hello())
+        edge.receipt()
+        with sqlite_store.read() as conn:
+            query = select(gateway.c.is_online).where(gateway.c.id == gateway_id)
+            assert conn.execute(query).scalar_one() is expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "is_online"),
+    [
+        (b"online", True), (b"offline", False), (b"", False), (b"true", True),
+        (b'{"state": "online"}', True), (b'{"is_online": false}', False), (b"[1]", False),
+    ],
+)  # fmt: skip
+def test_presence_is_read_as_it_is_written(payload: bytes, is_online: bool) -> None:
+    assert says_online(payload) is is_online
+
+
+def test_shards_are_subscribed_one_by_one() -> None:
+    address = BrokerAddress(host="h", port=1, client_id="c", shards=(0xFE, 0xFF))
+    assert address.filters == ["gh/v1/up/fe/+/+", "gh/v1/up/ff/+/+", "gh/v1/state/+"]
