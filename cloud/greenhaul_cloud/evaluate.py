@@ -92,7 +92,8 @@ def evaluate_vehicle(
     """The lines of one vehicle, by time and fence."""
     path = TrackPath(vehicle.track.between(-NEVER_MS, as_of_ms + 1), index)
     found = []
-    for fence in fences:
+    touched = path.touched_fences()
+    for fence in (fence for fence in fences if fence.fence_id in touched):
         windows = windows_of(fence, scope_of(fence, vehicle.attributes))
         result = fold_path(path, windows, as_of_ms)
         for visit in result.visits:

@@ -69,6 +69,10 @@ class Path:
         """Whether any version of the window is entered or come near to."""
         return any(self.slot(version) in self.survey.slots for _, version in window.phases)
 
+    def touched_fences(self) -> set[str]:
+        """Ids of the fences entered or come near to."""
+        return {self.index.versions[slot].fence_id for slot in self.survey.slots}
+
     def kinds(self, settings: Settings) -> Uint8s:
         """Kinds of all segments under these settings."""
         if settings not in self._kinds:

@@ -80,55 +80,57 @@ def refold(
     time in which readings, bindings, fence versions or attributes have changed, all committed;
     `NEVER_MS` ends one without end. index: holds every version in the windows. why: for amendments.
 
-    Readings later than `as_of_ms` do not exist yet: let it not be earlier than that of the last
-    fold, and count a window border passed since then (`next_border_ms`) as a change at its instant.
+    stored: what is stored, of every fence of which anything is. Readings later than `as_of_ms` do
+    not exist yet: let it not be earlier than that of the last fold, and count a window border
+    passed since then (`next_border_ms`) as a change at its instant.
     """
-    nothing: StoredFold[K] = StoredFold()
-    resumptions = {}
-    for fence_id, windows in fences.items():
-        held = stored.get(fence_id, nothing)
-        speeding = [v for _, v in held.violations if v.rule == RuleName.SPEED_LIMIT]
-        resumptions[fence_id] = Resumption(
-            windows, transitions_of(v for _, v in held.visits), speeding
-        )
+    resumptions = {
+        fence_id: _resumption(fences.get(fence_id, ()), held) for fence_id, held in stored.items()
+    }
     spans = _joined(changes)
     readings_read = 0
     for number, span in enumerate(spans):
-        waiting = [r for r in resumptions.values() if not r.has_folded(span)]
-        if waiting:
-            hood = Neighbourhood(readings, *span, as_of_ms)
-            _fold_in(waiting, hood, spans[number:], as_of_ms, index)
-            readings_read += hood.readings_read
+        hood = Neighbourhood(readings, *span, as_of_ms)
+        path = Path(hood.track, index)
+        # A fence the path keeps away from can only matter for what is stored of it.
+        for fence_id in path.touched_fences() & fences.keys() - resumptions.keys():
+            resumptions[fence_id] = _resumption(fences[fence_id], StoredFold())
+        waiting = [r for r in resumptions.values() if r.concerns(path, hood, span)]
+        _fold_in(waiting, path, hood, spans[number:], as_of_ms)
+        readings_read += hood.readings_read
     results = {}
+    evidence_readings = _Counted(readings, as_of_ms)
     for fence_id, resumption in resumptions.items():
-        evidence_window = _Counted(readings, as_of_ms)
-        held = stored.get(fence_id, nothing)
-        result = _result_of(resumption, held, spans, evidence_window, why)
-        readings_read += evidence_window.readings_read
-        if not result.is_unchanged:
-            results[fence_id] = result
-    return VehicleRefold(results, readings_read)
+        if resumption.replaced:
+            held = stored.get(fence_id, StoredFold())
+            result = _result_of(resumption, held, spans, evidence_readings, why)
+            if not result.is_unchanged:
+                results[fence_id] = result
+    return VehicleRefold(results, readings_read + evidence_readings.readings_read)
+
+
+def _resumption(windows: Sequence[Window], held: StoredFold[K]) -> Resumption:
+    speeding = [v for _, v in held.violations if v.rule == RuleName.SPEED_LIMIT]
+    return Resumption(windows, transitions_of(v for _, v in held.visits), speeding)
 
 
 def _fold_in(
     waiting: list[Resumption],
+    path: Path,
     hood: Neighbourhood,
     changes: Sequence[Interval],
     as_of_ms: int,
-    index: FenceIndex,
 ) -> None:
     """Fold the first change into each fence, loading readings until all are satisfied."""
-    while True:
-        path = Path(hood.track, index)
+    while waiting:
         outcomes = [r.fold_in(path, hood, changes, as_of_ms) for r in waiting]
         pairs = zip(waiting, outcomes, strict=True)
         waiting = [r for r, outcome in pairs if outcome is not Outcome.DONE]
-        if not waiting:
-            return
         if Outcome.NEEDS_EARLIER in outcomes:
             hood.reach_back()
         if Outcome.NEEDS_LATER in outcomes:
             hood.reach_forth()
+        path = Path(hood.track, path.index)
 
 
 def _result_of(

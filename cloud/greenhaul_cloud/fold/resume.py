@@ -39,9 +39,16 @@ class Resumption:
     speeding: list[Violation]
     replaced: list[Interval] = field(default_factory=list)
 
-    def has_folded(self, change: Interval) -> bool:
-        """Whether a fold of an earlier change went on over this one."""
-        return any(low <= change[0] and change[1] < high for low, high in self.replaced)
+    def concerns(self, path: Path, hood: Neighbourhood, change: Interval) -> bool:
+        """Whether a change may matter: the fence is near or occupied, and it is not yet folded."""
+        if any(low <= change[0] and change[1] < high for low, high in self.replaced):
+            return False
+        if self.transitions:
+            last = self.transitions[-1]
+            first_ms = -NEVER_MS if hood.reaches_start else int(path.track.device_time_ms[0])
+            if last.to is Side.INSIDE or last.confirmed_ms >= first_ms:
+                return True
+        return any(path.is_touched(window) for window in self.windows)
 
     def fold_in(
         self, path: Path, hood: Neighbourhood, changes: Sequence[Interval], as_of_ms: int
