@@ -33,8 +33,6 @@ from greenhaul_protocols.jt808 import (
     wants_answer,
 )
 
-# Split messages whose packets wait to be answered together, and packets of one.
-SPLIT_MESSAGES_MAX, PACKETS_MAX = 16, 512
 # A peer that sent this many frames in a row that are none is no terminal.
 BAD_IN_A_ROW_MAX = 200
 
@@ -89,7 +87,6 @@ class TerminalSession:
         self._auth, self._counts = auth, counts
         self._rubbish_source, self._on_authenticated = rubbish_source, on_authenticated
         self._conversation = Conversation()
-        self._packets: dict[tuple[int, int], list[Header]] = {}
         self._alarms = 0
         self._bad_in_a_row = 0
         self.terminal: str | None = None  # its number, once authenticated
@@ -150,16 +147,7 @@ class TerminalSession:
 
     def _part(self, event: PartReceived) -> Delivery | None:
         # A packet is answered with its message: nothing acknowledged may lie in memory only.
-        header = event.header
-        if not self._may_report(header) or header.part is None:
-            return self._refuse(event)
-        key = (header.message_id, (header.serial - header.part.number) % 65_536)
-        packets = self._packets.setdefault(key, [])
-        if len(packets) < PACKETS_MAX:
-            packets.append(header)
-        while len(self._packets) > SPLIT_MESSAGES_MAX:
-            del self._packets[next(iter(self._packets))]
-        return None
+        return None if self._may_report(event.header) else self._refuse(event)
 
     def _unknown(self, event: UnknownMessage, received_time_ms: int) -> Delivery | None:
         self._counts.unknown_messages += 1
@@ -222,18 +210,13 @@ class TerminalSession:
 
     def _answer(self, event: Received | UnknownMessage, result: int) -> bytes:
         """The general answer; to a split message, one for each of its packets."""
-        header = event.header
-        if not wants_answer(header.message_id):
+        if not wants_answer(event.header.message_id):
             return b""
-        if not event.is_joined or header.part is None:
-            return self._conversation.answer(event, result)
-        key = (header.message_id, (header.serial - header.part.number) % 65_536)
-        packets = self._packets.pop(key, [header])
         return b"".join(
             self._conversation.send(
                 PlatformAnswer(packet.serial, packet.message_id, result), phone=packet.phone
             )
-            for packet in packets
+            for packet in event.packets or (event.header,)
         )
 
     def _has_new_alarm(self, readings: list[Reading]) -> bool:
