@@ -8,7 +8,7 @@ import numpy as np
 
 from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.index import FenceIndex
-from greenhaul_cloud.fences.model import Fence, FenceVersion
+from greenhaul_cloud.fences.model import ALWAYS_MS, Fence, FenceVersion
 from greenhaul_cloud.fences.plane import Plane
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.matching import Matching
@@ -123,6 +123,7 @@ class Kept:
         windows: Mapping[str, Sequence[Window]],
         index: FenceIndex,
         as_of_ms: int = AS_OF_MS,
+        frozen_before_ms: int = ALWAYS_MS,
     ) -> VehicleRefold[int]:
         """Fold in changes and store the outcome."""
         self.last = refold(
@@ -133,6 +134,7 @@ class Kept:
             as_of_ms=as_of_ms,
             index=index,
             why="new readings",
+            frozen_before_ms=frozen_before_ms,
         )
         for fence_id, outcome in self.last.fences.items():
             visits, violations = self._rows(outcome.visits), self._rows(outcome.violations)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from tests.cloud.fold_cases import AS_OF_MS, START_MS, Ring, fence, track
+from tests.cloud.fold_cases import AS_OF_MS, START_MS, Ring, fence, seconds, track
 
 from greenhaul_cloud.fold.fold import fold
 
@@ -140,18 +140,21 @@ def stepped_stays(
     return stays
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_hysteresis_and_hold_are_those_of_the_text(seed: int) -> None:
-    rng = random.Random(seed)
-    rows = random_rows(rng, 14)
-    confirm_s, hysteresis_m = rng.choice((4, 8)), rng.choice((5, 15))
-    likely = [stepped_stays(rows, confirm_s + d, hysteresis_m) for d in (-0.25, 0.25)]
-    if likely[0] != likely[1]:
-        pytest.skip("a hold on the border: steps cannot judge it")
-    one = fence(*RINGS, confirm_s=confirm_s, hysteresis_m=hysteresis_m)
-    visits = fold(track(rows), one, as_of_ms=AS_OF_MS).visits
-    assert len(visits) == len(likely[0])
-    for visit, (entered_s, left_s) in zip(visits, likely[0], strict=True):
-        assert (visit.entered_ms - START_MS) / 1000 == pytest.approx(entered_s, abs=2 * STEP_S)
-        if visit.left_ms is not None and left_s is not None:
-            assert (visit.left_ms - START_MS) / 1000 == pytest.approx(left_s, abs=2 * STEP_S)
+def test_hysteresis_and_hold_are_those_of_the_text() -> None:
+    judged = 0
+    for seed in range(14):
+        rng = random.Random(seed)
+        rows = random_rows(rng, 14)
+        confirm_s, hysteresis_m = rng.choice((4, 8)), rng.choice((5, 15))
+        shorter, longer = (stepped_stays(rows, confirm_s + d, hysteresis_m) for d in (-0.25, 0.25))
+        if shorter != longer:
+            continue  # a hold on the border: steps cannot judge it
+        one = fence(*RINGS, confirm_s=confirm_s, hysteresis_m=hysteresis_m)
+        visits = fold(track(rows), one, as_of_ms=AS_OF_MS).visits
+        assert len(visits) == len(shorter), seed
+        for visit, (entered_s, left_s) in zip(visits, shorter, strict=True):
+            assert seconds(visit.entered_ms) == pytest.approx(entered_s, abs=2 * STEP_S), seed
+            if left_s is not None:
+                assert seconds(visit.left_ms) == pytest.approx(left_s, abs=2 * STEP_S), seed
+        judged += 1
+    assert judged >= 8

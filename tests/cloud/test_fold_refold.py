@@ -139,3 +139,17 @@ def test_transitions_can_be_told_from_visits() -> None:
         result = fold(random_track(random.Random(seed), 40), fence(), as_of_ms=AS_OF_MS)
         assert transitions_of(result.visits) == list(result.transitions)
         assert visits_of(result.transitions, lambda _: 1) == list(result.visits)
+
+
+def test_what_deleted_readings_said_stands() -> None:
+    whole = shuttle(0.2)
+    kept, windows, index = stored(whole, fence(confirm_s=1, hysteresis_m=5))
+    before = kept.says()
+    oldest_ms = START_MS + 10_000_000
+    kept.track = kept.track.between(oldest_ms, AS_OF_MS)
+    changes = [(oldest_ms, AS_OF_MS)]
+    kept.fold_in(changes, windows, index, frozen_before_ms=oldest_ms)
+    assert kept.says() == before
+    kept.track = Track.empty()
+    kept.fold_in(changes, windows, index, frozen_before_ms=AS_OF_MS)
+    assert kept.says() == before

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from greenhaul_cloud.fences.index import FenceIndex
-from greenhaul_cloud.fences.model import RuleName
+from greenhaul_cloud.fences.model import ALWAYS_MS, RuleName
 from greenhaul_cloud.fold.evidence import evidence_of, evidence_span
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.matching import Matching, match
@@ -73,6 +73,7 @@ def refold(
     as_of_ms: int,
     index: FenceIndex,
     why: str,
+    frozen_before_ms: int = ALWAYS_MS,
 ) -> VehicleRefold[K]:
     """Fold changes of one vehicle into what is stored.
 
@@ -82,10 +83,12 @@ def refold(
 
     stored: what is stored, of every fence of which anything is. Readings later than `as_of_ms` do
     not exist yet: let it not be earlier than that of the last fold, and count a window border
-    passed since then (`next_border_ms`) as a change at its instant.
+    passed since then (`next_border_ms`) as a change at its instant. frozen_before_ms: older
+    readings have been deleted, and what they once said stands.
     """
     resumptions = {
-        fence_id: _resumption(fences.get(fence_id, ()), held) for fence_id, held in stored.items()
+        fence_id: _resumption(fences.get(fence_id, ()), held, frozen_before_ms)
+        for fence_id, held in stored.items()
     }
     spans = _joined(changes)
     readings_read = 0
@@ -94,7 +97,7 @@ def refold(
         path = Path(hood.track, index)
         # A fence the path keeps away from can only matter for what is stored of it.
         for fence_id in path.touched_fences() & fences.keys() - resumptions.keys():
-            resumptions[fence_id] = _resumption(fences[fence_id], StoredFold())
+            resumptions[fence_id] = _resumption(fences[fence_id], StoredFold(), frozen_before_ms)
         waiting = [r for r in resumptions.values() if r.concerns(path, hood, span)]
         _fold_in(waiting, path, hood, spans[number:], as_of_ms)
         readings_read += hood.readings_read
@@ -109,9 +112,12 @@ def refold(
     return VehicleRefold(results, readings_read + evidence_readings.readings_read)
 
 
-def _resumption(windows: Sequence[Window], held: StoredFold[K]) -> Resumption:
+def _resumption(
+    windows: Sequence[Window], held: StoredFold[K], frozen_before_ms: int
+) -> Resumption:
     speeding = [v for _, v in held.violations if v.rule == RuleName.SPEED_LIMIT]
-    return Resumption(windows, transitions_of(v for _, v in held.visits), speeding)
+    transitions = transitions_of(v for _, v in held.visits)
+    return Resumption(windows, transitions, speeding, frozen_before_ms)
 
 
 def _fold_in(

@@ -30,13 +30,15 @@ class Outcome(Enum):
 class Resumption:
     """A fence's transitions and speeding while changes are folded in, one after the other.
 
-    Whatever depends on readings stands here; the rest follows from it. `replaced` are the closed
+    Whatever depends on readings stands here; the rest follows from it. Readings older than
+    `frozen_before_ms` are no longer kept, and what they said stands. `replaced` are the closed
     spans of device time that were folded anew.
     """
 
     windows: Sequence[Window]
     transitions: list[Transition]
     speeding: list[Violation]
+    frozen_before_ms: int = -NEVER_MS
     replaced: list[Interval] = field(default_factory=list)
 
     def concerns(self, path: Path, hood: Neighbourhood, change: Interval) -> bool:
@@ -60,9 +62,12 @@ class Resumption:
         earlier = np.flatnonzero(was_anchor & (time_ms < changes[0][0]))
         if len(earlier) == 0 and not hood.reaches_start:
             return Outcome.NEEDS_EARLIER
+        is_frozen = any(t.confirmed_ms < self.frozen_before_ms for t in self.transitions)
+        if is_frozen and len(time_ms) == 0:
+            return Outcome.DONE
         anchor, from_ms = None, -NEVER_MS
-        if len(earlier):
-            reading = int(earlier[-1])
+        if len(earlier) or is_frozen:
+            reading = int(earlier[-1]) if len(earlier) else 0
             anchor, from_ms = Anchor(reading, Side(int(was_inside[reading]))), int(time_ms[reading])
         kept = [t for t in self.transitions if t.confirmed_ms <= from_ms]
         known_to_ms = as_of_ms if hood.reaches_end else int(time_ms[-1])
