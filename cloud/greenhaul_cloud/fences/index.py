@@ -103,9 +103,10 @@ class FenceIndex:
         at = longitude_deg + 1j * latitude_deg
         run = np.zeros(size, complex)
         run[:-1] = np.where(drawn, np.diff(at), 0)
-        point, slot = self._area_tree.query(
-            shapely.points(longitude_deg, latitude_deg), predicate="intersects"
-        )
+        point, slot = self._area_tree.query(shapely.points(longitude_deg, latitude_deg))
+        # The tree prepares what asks, not what is asked: a city's border must be, or it costs all.
+        held = shapely.intersects_xy(self._areas[slot], longitude_deg[point], latitude_deg[point])
+        point, slot = point[held], slot[held]
         inside = _by_slot(slot, point)
         parts = [self._survey_edges(at, run, inside, low) for low in range(0, size, PIECES_MAX)]
         near, touching, cut_rows = (
