@@ -1,5 +1,7 @@
 """What tests of the collector share: stores on every engine, blocks, a clock that is told."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -8,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -19,6 +22,9 @@ from greenhaul_cloud.store.tables import gateway, metadata
 from greenhaul_protocols.block import BlockHeader, wrap_block
 from greenhaul_protocols.catalogue import Position, Reading
 from greenhaul_protocols.series import encode_body, to_series
+
+if TYPE_CHECKING:
+    from tests.cloud.api_city import City
 
 NOW_MS = 1_800_000_000_000
 EPOCH = 2**63 + 17  # beyond what a signed column holds as it is
@@ -184,3 +190,12 @@ def sqlite_store(tmp_path: Path, migrated_file: Path) -> Iterator[Store]:
 def kit() -> Kit:
     """What builds blocks; test modules cannot import this file."""
     return Kit()
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory, kit: Kit) -> Iterator[City]:
+    """A furnished store behind the real API, shared by a module's tests."""
+    from tests.cloud.api_city import opened_city
+
+    with opened_city(tmp_path_factory.mktemp("city"), kit) as opened:
+        yield opened

@@ -18,6 +18,7 @@ from sqlalchemy.exc import (
     OperationalError,
     SQLAlchemyError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from greenhaul_cloud.store.driver import Driver
 from greenhaul_cloud.store.migrating import is_empty, require_current, upgrade
@@ -157,7 +158,7 @@ def _named_errors() -> Iterator[None]:
         if error.connection_invalidated:
             raise Unavailable(f"store: {_first_line(error)}") from error
         raise Rejected(f"store refuses: {_first_line(error)}") from error
-    except SQLAlchemyError as error:
+    except PoolTimeout as error:  # every connection is taken; other errors of the kind are bugs
         raise Unavailable(f"store: {_first_line(error)}") from error
 
 

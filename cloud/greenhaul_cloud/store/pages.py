@@ -33,7 +33,7 @@ def read_page(
     *,
     is_descending: bool = False,
 ) -> Page:
-    """One page of a query, ordered by `key`, whose columns must be selected and together unique."""
+    """One page of a query, ordered by `key`, whose columns must together be unique."""
     if spec.after is not None:
         at = tuple_(*key)
         last = tuple_(
@@ -41,8 +41,11 @@ def read_page(
         )
         query = query.where(at < last if is_descending else at > last)
     query = query.order_by(*(column.desc() if is_descending else column for column in key))
+    # under names of their own: the query may show a key's column by another one, or not at all
+    names = [f"page_key_{place}" for place in range(len(key))]
+    query = query.add_columns(*(column.label(n) for column, n in zip(key, names, strict=True)))
     rows = connection.execute(query.limit(spec.limit + 1)).mappings().all()
     if len(rows) <= spec.limit:
         return Page(rows, None)
     rows = rows[: spec.limit]
-    return Page(rows, tuple(rows[-1][column] for column in key))
+    return Page(rows, tuple(rows[-1][name] for name in names))
