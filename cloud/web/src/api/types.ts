@@ -1,5 +1,5 @@
 /** What the API says, as far as the console reads it. Keys carry units; times are RFC 3339. */
-import type { Feature, FeatureCollection, GeoJSON, Geometry } from "geojson";
+import type { Feature, FeatureCollection, Geometry, MultiPoint } from "geojson";
 
 export type TruckState = "moving" | "stopped" | "offline";
 export type Severity = "info" | "warning" | "serious";
@@ -59,6 +59,12 @@ export interface FenceProperties {
 
 export type Fence = Feature<Geometry, FenceProperties>;
 
+/** The readings around a violation's beginning, in order of time; values are the points' own. */
+export type Evidence = Feature<
+  MultiPoint,
+  { device_times: string[]; speeds_kmh: (number | null)[] }
+>;
+
 export interface Violation {
   id: string | number;
   visit_id: string | number | null;
@@ -73,7 +79,7 @@ export interface Violation {
   ended_at: string | null;
   certainty: "certain" | "possible";
   detail: Record<string, unknown> | null;
-  evidence: GeoJSON | null;
+  evidence: Evidence | null;
   amended: unknown;
 }
 

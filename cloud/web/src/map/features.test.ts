@@ -1,7 +1,14 @@
 import { expect, test } from "vitest";
 import type { Fence } from "../api/types";
 import { distanceM } from "./geometry";
-import { centroid, circleRing, draftFeatures, fenceFeatures, trackFeatures } from "./features";
+import {
+  centroid,
+  circleRing,
+  draftFeatures,
+  evidenceFeatures,
+  fenceFeatures,
+  trackFeatures,
+} from "./features";
 
 const fence = (geometry: Fence["geometry"], limits: object = {}): Fence => ({
   type: "Feature",
@@ -48,4 +55,16 @@ test("a draft becomes an area with its third corner", () => {
     draftFeatures(corners, null).features.map(({ geometry }) => geometry.type);
   expect(kinds([[0, 0], [1, 0]])).not.toContain("Polygon");
   expect(kinds([[0, 0], [1, 0], [1, 1]])).toContain("Polygon");
+});
+
+test("each reading of the evidence says its own time and speed", () => {
+  const { features } = evidenceFeatures(
+    {
+      type: "Feature",
+      geometry: { type: "MultiPoint", coordinates: [[1, 1], [2, 2]] },
+      properties: { device_times: ["a", "b"], speeds_kmh: [50, null] },
+    },
+    (time, speed_kmh) => `${time} ${speed_kmh}`,
+  );
+  expect(features.map(({ properties }) => properties?.["label"])).toEqual([undefined, "a 50", "b null"]);
 });

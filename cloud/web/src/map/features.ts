@@ -1,6 +1,6 @@
 /** What the console knows, as features that the layers can draw. Pure. */
 import type { Feature, FeatureCollection, GeoJSON, Geometry, Point, Polygon, Position as Coordinate } from "geojson";
-import type { Fence, FenceRule, Position } from "../api/types";
+import type { Evidence, Fence, FenceRule, Position } from "../api/types";
 import { isMoving, type ShownState } from "../live/board";
 import { convert, datumOf } from "./datum";
 import { linesOf } from "./geometry";
@@ -138,6 +138,30 @@ export function trackFeatures(track: GeoJSON | null, tail: Coordinate[] = []): F
       ...end(lines.at(-1)?.at(-1), "finish"),
     ],
   };
+}
+
+/** The readings that show a violation, each with its words, and the way through them. */
+export function evidenceFeatures(
+  evidence: Evidence | null,
+  describe: (device_time: string, speed_kmh: number | null) => string,
+): FeatureCollection {
+  if (evidence === null) return { type: "FeatureCollection", features: [] };
+  const { geometry, properties } = evidence;
+  const points = geometry.coordinates.map((coordinates, at): Feature => {
+    const time = properties.device_times[at] ?? "";
+    return {
+      type: "Feature",
+      geometry: { type: "Point", coordinates },
+      properties: { label: describe(time, properties.speeds_kmh[at] ?? null) },
+    };
+  });
+  const way: Feature = {
+    type: "Feature",
+    geometry: { type: "LineString", coordinates: geometry.coordinates },
+    properties: {},
+  };
+  const features = points.length > 1 ? [way, ...points] : points;
+  return { type: "FeatureCollection", features };
 }
 
 /** The open ring under construction: its area so far, its edges, its corners. */

@@ -6,10 +6,9 @@ import type {
   StyleSpecification,
 } from "maplibre-gl";
 import type { ConsoleSettings } from "../api/types";
+import { FONT, byZoom } from "./expressions";
+import { gridLabels, ground, streets } from "./ground";
 import type { Palette } from "./palette";
-
-/** Read by the browser itself: without a glyph host MapLibre draws text with local fonts. */
-const FONT = ["PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"];
 
 export type SourceName =
   "grid" | "streets" | "fences" | "evidence" | "track" | "draft" | "trucks";
@@ -18,111 +17,6 @@ const EMPTY: GeoJSONSourceSpecification = {
   type: "geojson",
   data: { type: "FeatureCollection", features: [] },
 };
-
-/** By zoom: [zoom, width in px, zoom, width in px, …]. */
-const byZoom = (...stops: number[]): ExpressionSpecification =>
-  ["interpolate", ["exponential", 1.6], ["zoom"], ...stops] as unknown as ExpressionSpecification;
-
-function ground(palette: Palette, settings: ConsoleSettings): LayerSpecification[] {
-  const background: LayerSpecification = {
-    id: "land",
-    type: "background",
-    paint: { "background-color": palette.land },
-  };
-  if (settings.tile_url !== null) {
-    return [background, { id: "tiles", type: "raster", source: "tiles" }];
-  }
-  return [
-    background,
-    {
-      id: "grid-lines",
-      type: "line",
-      source: "grid",
-      filter: ["==", ["geometry-type"], "LineString"],
-      paint: { "line-color": palette.grid, "line-width": 1, "line-dasharray": [1, 5] },
-    },
-  ];
-}
-
-/** Streets of the data's own classes: what is called primary, trunk or motorway is drawn broader. */
-function streets(palette: Palette): LayerSpecification[] {
-  const isMain: ExpressionSpecification = [
-    "match",
-    ["coalesce", ["get", "class"], ["get", "highway"], ""],
-    ["motorway", "trunk", "primary", "arterial", "main", "ring"],
-    1.7,
-    1,
-  ];
-  const width = (extra: number): ExpressionSpecification => [
-    "interpolate",
-    ["exponential", 1.6],
-    ["zoom"],
-    10,
-    ["+", ["*", 0.7, isMain], extra * 0.3],
-    14,
-    ["+", ["*", 3.5, isMain], extra],
-    18,
-    ["+", ["*", 16, isMain], extra * 1.5],
-  ];
-  const layout = { "line-cap": "round", "line-join": "round" } as const;
-  return [
-    {
-      id: "streets-edge",
-      type: "line",
-      source: "streets",
-      layout,
-      paint: { "line-color": palette.streetEdge, "line-width": width(2) },
-    },
-    {
-      id: "streets",
-      type: "line",
-      source: "streets",
-      layout,
-      paint: { "line-color": palette.street, "line-width": width(0) },
-    },
-    {
-      id: "streets-name",
-      type: "symbol",
-      source: "streets",
-      minzoom: 13,
-      filter: ["has", "name"],
-      layout: {
-        "symbol-placement": "line",
-        "symbol-spacing": 400,
-        "text-field": ["get", "name"],
-        "text-font": FONT,
-        "text-size": 11,
-      },
-      paint: {
-        "text-color": palette.streetText,
-        "text-halo-color": palette.street,
-        "text-halo-width": 1.2,
-      },
-    },
-  ];
-}
-
-function gridLabels(palette: Palette): LayerSpecification[] {
-  return (["north", "west"] as const).map((edge) => ({
-    id: `grid-${edge}`,
-    type: "symbol",
-    source: "grid",
-    filter: ["==", ["get", "edge"], edge],
-    layout: {
-      "text-field": ["get", "text"],
-      "text-font": FONT,
-      "text-size": 10,
-      "text-anchor": edge === "north" ? "top-left" : "bottom-left",
-      "text-offset": edge === "north" ? [0.4, 0.5] : [0.6, -0.3],
-      "text-padding": 6,
-    },
-    paint: {
-      "text-color": palette.gridText,
-      "text-halo-color": palette.land,
-      "text-halo-width": 1.2,
-    },
-  }));
-}
 
 const toneOf = (palette: Palette): ExpressionSpecification => [
   "match",
@@ -200,6 +94,8 @@ function fenceNames(palette: Palette): LayerSpecification[] {
         "text-size": byZoom(10, 10.5, 15, 13),
         "text-max-width": 9,
         "text-line-height": 1.25,
+        "text-variable-anchor": ["center", "top", "bottom", "left", "right"],
+        "text-radial-offset": 1.2,
       },
       paint: {
         "text-color": toneOf(palette),
@@ -250,7 +146,7 @@ function way(palette: Palette): LayerSpecification[] {
       source: "evidence",
       filter: isLine,
       layout,
-      paint: { "line-color": palette.serious, "line-width": byZoom(9, 3, 16, 8), "line-opacity": 0.9 },
+      paint: { "line-color": palette.serious, "line-width": byZoom(9, 1.5, 16, 3) },
     },
     {
       id: "evidence-point",
@@ -262,6 +158,26 @@ function way(palette: Palette): LayerSpecification[] {
         "circle-radius": 5.5,
         "circle-stroke-color": palette.edge,
         "circle-stroke-width": 2,
+      },
+    },
+    {
+      id: "evidence-words",
+      type: "symbol",
+      source: "evidence",
+      minzoom: 13,
+      filter: ["has", "label"],
+      layout: {
+        "text-field": ["get", "label"],
+        "text-font": FONT,
+        "text-size": 11,
+        "text-variable-anchor": ["bottom", "top", "left", "right"],
+        "text-radial-offset": 0.8,
+        "text-line-height": 1.2,
+      },
+      paint: {
+        "text-color": palette.text,
+        "text-halo-color": palette.halo,
+        "text-halo-width": 1.8,
       },
     },
     {

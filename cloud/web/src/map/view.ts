@@ -8,6 +8,7 @@ import {
 } from "maplibre-gl";
 import type { FeatureCollection, GeoJSON, Position as Coordinate } from "geojson";
 import { watch, type WatchStopHandle } from "vue";
+import { formatQuantity } from "../format";
 import type { BoardChange } from "../live/board";
 import { keyOf } from "../live/board";
 import { draftCorners, draftStep, fences } from "../state/fences";
@@ -22,12 +23,19 @@ import {
   tail,
   track,
 } from "../state/selection";
-import { settings } from "../state/settings";
+import { settings, showInstant } from "../state/settings";
 import { openViolationVehicles } from "../state/violations";
 import { language, t, word } from "../text";
 import { convert, datumOf, type Datum } from "./datum";
 import { drawingOn } from "./drawing";
-import { draftFeatures, fenceFeatures, ruleText, trackFeatures, truckFeature } from "./features";
+import {
+  draftFeatures,
+  evidenceFeatures,
+  fenceFeatures,
+  ruleText,
+  trackFeatures,
+  truckFeature,
+} from "./features";
 import { boundsOf, graticule, type Bounds } from "./geometry";
 import { addIcons } from "./icons";
 import { TRUCK_LAYERS, mapStyle, type SourceName } from "./layers";
@@ -157,8 +165,9 @@ function follow(map: GlMap, datum: Datum, show: Show): WatchStopHandle[] {
     watch(language, () => map.getCanvas().setAttribute("aria-label", t("map.label")), now),
     watch([track, tail], () => show("track", trackFeatures(track.value, tail.value)), now),
     watch(
-      selectedViolation,
-      (violation) => show("evidence", violation?.evidence ?? trackFeatures(null)),
+      [selectedViolation, language],
+      () =>
+        show("evidence", evidenceFeatures(selectedViolation.value?.evidence ?? null, describe)),
       now,
     ),
     watch(focus, (wish) => {
@@ -174,6 +183,11 @@ function follow(map: GlMap, datum: Datum, show: Show): WatchStopHandle[] {
     followGrid(map, show),
     followClicks(map),
   ];
+}
+
+function describe(device_time: string, speed_kmh: number | null): string {
+  const time = showInstant(device_time);
+  return speed_kmh === null ? time : `${time}\n${formatQuantity("speed_kmh", speed_kmh)}`;
 }
 
 function fenceCollection(): FeatureCollection {

@@ -6,7 +6,7 @@ import { dayOf } from "../format";
 import { now, settings } from "./settings";
 
 /** As many as anybody scrolls through; older ones are a matter of reports. */
-const VIOLATIONS_MAX = 500;
+export const VIOLATIONS_MAX = 500;
 
 export const violations = shallowRef<Violation[]>([]);
 
@@ -41,7 +41,7 @@ export function takeViolations(data: unknown): void {
 }
 
 export async function loadViolations(): Promise<void> {
-  const page = await get<Page<Violation>>("/violations", { limit: 200 });
+  const page = await get<Page<Violation>>("/violations", { limit: VIOLATIONS_MAX });
   violations.value = [];
   merge(page.items);
 }

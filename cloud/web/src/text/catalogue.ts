@@ -41,6 +41,7 @@ export const catalogue = {
   "figures.readingsValue": { zh: "{n} 条", en: "{n}" },
   "figures.violations": { zh: "今日违规", en: "Violations today" },
   "figures.violationsValue": { zh: "{n} 起", en: "{n}" },
+  "figures.atLeast": { zh: "{n} 起以上", en: "over {n}" },
 
   "panel.label": { zh: "列表", en: "Lists" },
   "panel.vehicles": { zh: "车辆", en: "Vehicles" },
@@ -158,9 +159,7 @@ export const catalogue = {
 
   "detail.limit_kmh": { zh: "限速", en: "Limit" },
   "detail.speed_kmh": { zh: "车速", en: "Speed" },
-  "detail.max_speed_kmh": { zh: "最高车速", en: "Top speed" },
-  "detail.speed_max_kmh": { zh: "最高车速", en: "Top speed" },
-  "detail.peak_kmh": { zh: "最高车速", en: "Top speed" },
+  "detail.max_kmh": { zh: "最高车速", en: "Top speed" },
   "detail.limit_s": { zh: "限时", en: "Limit" },
   "detail.for_s": { zh: "持续要求", en: "Held for" },
   "detail.dwell_s": { zh: "停留", en: "Stayed" },
