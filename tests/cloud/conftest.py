@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
@@ -170,9 +170,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield request.getfixturevalue("sqlite_store")
         return
     opened: Store = request.getfixturevalue("migrated_postgres")
-    names = ", ".join(f'"{t.name}"' for t in metadata.sorted_tables if t.name != "store_identity")
     with opened.write() as conn:
-        conn.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+        for table in reversed(metadata.sorted_tables):
+            if table.name != "store_identity":
+                conn.execute(delete(table))
     opened.source_ids.clear()
     yield opened
 

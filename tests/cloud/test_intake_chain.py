@@ -255,7 +255,7 @@ def test_strangers_and_rubbish_are_passed_over(
     stranger = kit.outbox(f"{gateway_id}-stranger", readings=outbox.readings)
     edge.client.publish(up_topic(stranger.gateway, 1), stranger.block(1, 1), qos=1)
     edge.client.publish(f"gh/v1/up/zz/{gateway_id}/1", outbox.block(1, 1), qos=1)
-    edge.client.publish("gh/v1/state/!", b"online", qos=1)
+    edge.client.publish("gh/v1/state/!", b"{}", qos=1)
     edge.send(b"rubbish")
     edge.send(outbox.block(1, 1, asks_receipt=True))
     assert edge.receipt().lanes[0].settled == ((1, 1),)
@@ -269,10 +269,10 @@ def test_presence_follows_the_retained_state(
     gateway_id: str,
 ) -> None:
     kit.register(sqlite_store, gateway_id)
-    edge.client.publish(state_topic(gateway_id), b"online", qos=1, retain=True)
+    edge.client.publish(state_topic(gateway_id), b'{"online": true}', qos=1, retain=True)
     start_intake(sqlite_store)
     outbox = kit.outbox(gateway_id)
-    for payload, expected in ((b"online", True), (b"offline", False)):
+    for payload, expected in ((b'{"online": true}', True), (b'{"online": false}', False)):
         edge.client.publish(state_topic(gateway_id), payload, qos=1, retain=True)
         edge.send(outbox.hello())  # answered in the turn after the state was noted, or later
         edge.receipt()
@@ -286,11 +286,15 @@ def test_presence_follows_the_retained_state(
 @pytest.mark.parametrize(
     ("payload", "is_online"),
     [
-        (b"online", True), (b"offline", False), (b"", False), (b"true", True),
-        (b'{"state": "online"}', True), (b'{"is_online": false}', False), (b"[1]", False),
+        (b'{"online": true, "version": "1"}', True),
+        (b'{"online": false}', False),
+        (b'{"online": "yes"}', False),
+        (b"", False),
+        (b"[1]", False),
+        (b"\xff", False),
     ],
-)  # fmt: skip
-def test_presence_is_read_as_it_is_written(payload: bytes, is_online: bool) -> None:
+)
+def test_presence_is_read_as_gateways_write_it(payload: bytes, is_online: bool) -> None:
     assert says_online(payload) is is_online
 
 

@@ -57,10 +57,12 @@ class DeriveWorker:
         store: Store,
         registry: CollectorRegistry,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        on_changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """on_changed: called after a turn that told something new."""
         self._deriver = Deriver(store)
         self._counters = DeriveCounters(registry)
-        self._now_ms = now_ms
+        self._now_ms, self._on_changed = now_ms, on_changed
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="derive", daemon=True)
 
@@ -87,6 +89,8 @@ class DeriveWorker:
                 with self._counters.turn_s.time():
                     result = self._deriver.run(self._now_ms())
                 self._counters.count(result)
+                if result.changed:
+                    self._on_changed()
                 backoff_s = LOOK_EVERY_S
                 if not result.has_more:
                     self._woken.wait(LOOK_EVERY_S)

@@ -263,11 +263,9 @@ class PahoWire:
 
 
 def says_online(payload: bytes) -> bool:
-    """Whether a presence message says that its gateway is connected."""
+    """Whether a presence message, `{"online": true, …}`, says that its gateway is connected."""
     try:
         said = json.loads(payload)
     except ValueError:
-        return payload == b"online"
-    if isinstance(said, dict):
-        return said.get("is_online", said.get("state") == "online") is True
-    return said is True
+        return False
+    return isinstance(said, dict) and said.get("online") is True
