@@ -40,6 +40,11 @@ class Clock:
         return self.monotonic_ms() + offset_ms
 
     @property
+    def is_plausible(self) -> bool:
+        """Whether `now_ms` can judge other clocks: it was told UTC, or its date can be."""
+        return self._offset_ms is not None or self.now_ms() >= _WRITTEN_MS
+
+    @property
     def offset_ms(self) -> int | None:
         """UTC minus monotonic, or None while nobody told."""
         return self._offset_ms

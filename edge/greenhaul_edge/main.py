@@ -26,7 +26,7 @@ from greenhaul_edge.sources.terminal_auth import TerminalAuth, load_secret
 from greenhaul_edge.status import as_json, as_proof, as_text, read_outbox, read_running
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
-from greenhaul_edge.uplink.wire import PahoWire
+from greenhaul_edge.uplink.wire import PahoWire, check_credentials
 from greenhaul_protocols.errors import ConfigError, Unavailable
 
 log = logging.getLogger("greenhaul_edge")
@@ -147,6 +147,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _assemble(config: Config) -> Agent:
     """The one place where concrete classes meet."""
+    check_credentials(config.uplink)
     clock = Clock()
     file: OutboxFile = open_outbox(
         config.outbox_file, config.gateway.id, clock.boot, clock.now_ms(), _bounds(config)

@@ -2,14 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from greenhaul_edge.config import GnssSettings, Jt808Settings, load_config, schema
+from greenhaul_edge.config import GnssSettings, Jt808Settings, UplinkSettings, load_config, schema
 from greenhaul_edge.main import CANNOT_START, WELL, main
 from greenhaul_edge.sample import SAMPLE
+from greenhaul_edge.uplink.wire import check_credentials, read_password
 from greenhaul_protocols.errors import ConfigError
 
 EDGE = Path(__file__).parent.parent.parent / "edge"
@@ -124,3 +126,16 @@ def test_a_configuration_that_cannot_be_is_one_line_and_exit_2(
     for command in ("run", "check", "status"):
         assert main([command, "-c", str(tmp_path / "none.toml")]) == CANNOT_START
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_credentials_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    good = tmp_path / "password"
+    good.write_text("secret\n")
+    settings = UplinkSettings(username="gw", password_file=good)
+    check_credentials(settings)
+    assert read_password(settings) == "secret"
+    with pytest.raises(ConfigError, match=r"uplink\.password_file"):
+        check_credentials(replace(settings, password_file=tmp_path / "none"))
+    with pytest.raises(ConfigError, match="certificate files cannot be used"):
+        check_credentials(UplinkSettings(tls=True, ca_file=good))
+    check_credentials(UplinkSettings(tls=True))

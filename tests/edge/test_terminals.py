@@ -325,6 +325,48 @@ def test_a_resent_report_of_unusable_time_takes_the_time_of_its_first_copy(
     assert first.device_time_ms == first.received_time_ms == second.device_time_ms
 
 
+def test_an_unknown_message_larger_than_a_block_is_kept_in_pieces(
+    listen: Listen, dial: Dial, outbox_path: Path, readings_in: ReadingsIn
+) -> None:
+    terminal = dial(listen())
+    terminal.sign_in()
+    frames = terminal.conversation.send_body(0x0F02, bytes(range(256)) * 300)
+    terminal.socket.sendall(b"".join(frames))
+    answers = terminal.answers(len(frames))
+    assert {a.result for a in answers if isinstance(a, PlatformAnswer)} == {3}
+    kept = [reading for reading in readings_in(outbox_path) if isinstance(reading, Undecodable)]
+    assert b"".join(reading.raw or b"" for reading in kept) == b"".join(frames)
+    assert len(kept) > 1
+    assert len({reading.reason for reading in kept}) == len(kept)
+
+
+def test_a_gateway_that_does_not_know_the_year_holds_terminals_back(
+    outbox: Outbox, dial: Dial, outbox_path: Path, readings_in: ReadingsIn
+) -> None:
+    class Clock1970:
+        is_plausible = False
+
+        def now_ms(self) -> int:
+            return 1_000
+
+    clock = Clock1970()
+    settings = Jt808Settings(listen="127.0.0.1:0", auth="open")
+    auth = TerminalAuth("open", SECRET)
+    source = Jt808Source("terminals", settings, outbox, clock, auth)
+    source.start()
+    try:
+        terminal = dial(source)
+        frame = terminal.conversation.send(report(1_760_000_000_000))
+        terminal.socket.sendall(frame)
+        assert terminal.ask(Heartbeat()) == PlatformAnswer(1, 0x0002, 0)
+        assert not readings_in(outbox_path)
+        clock.is_plausible = True
+        terminal.socket.sendall(frame)
+        assert terminal.answer() == PlatformAnswer(0, 0x0200, 0)
+    finally:
+        source.stop()
+
+
 def test_a_full_outbox_acknowledges_nothing(
     tmp_path: Path, clock: Clock, dial: Dial, readings_in: ReadingsIn
 ) -> None:

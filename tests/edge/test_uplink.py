@@ -2,10 +2,12 @@
 
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -21,7 +23,7 @@ from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
-from greenhaul_edge.uplink.wire import PahoWire
+from greenhaul_edge.uplink.wire import Acked, PahoWire
 from greenhaul_protocols.block import BlockHeader, unwrap_block
 from greenhaul_protocols.catalogue import Position
 from greenhaul_protocols.ranges import RangeSet
@@ -365,3 +367,53 @@ def test_a_receipt_that_is_rubbish_changes_nothing(
     gateway_outbox.append(positions(5), is_urgent=True).result(10)
     until(lambda: waiting(gateway_outbox) == 0)
     assert uplink.failures == 0
+
+
+def test_a_damaged_row_is_named_and_its_neighbours_are_delivered(
+    connect: Connect,
+    collector: Collector,
+    gateway_outbox: Outbox,
+    outbox_path: Path,
+    until: Until,
+) -> None:
+    for start in (0, 10, 20):
+        gateway_outbox.append(positions(10, start), is_urgent=True).result(10)
+    with closing(sqlite3.connect(outbox_path)) as connection:
+        connection.execute("UPDATE chunk SET body = x'00' WHERE first = 11")
+        connection.commit()
+    connect()
+    until(lambda: waiting(gateway_outbox) == 0)
+    times = {ms for ms in collector.readings if ms < 100}
+    assert times == set(range(10)) | set(range(20, 30))
+    assert len(collector.readings) == 21  # and the record of what was lost
+
+
+def test_a_broker_that_refuses_blocks_is_asked_again_on_the_same_link(
+    collector: Collector,
+    gateway_outbox: Outbox,
+    outbox_path: Path,
+    clock: Clock,
+    mosquitto: Broker,
+    gateway: str,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.uplink.link.REFUSED_MS_MIN", 10)
+    refusals = iter([None, None, "quota exceeded", "quota exceeded"])
+
+    def make_wire(connection: int, report: Callable[[Any], None]) -> PahoWire:
+        def spoil(event: Any) -> None:
+            failure = next(refusals, None) if isinstance(event, Acked) else None
+            report(replace(event, failure=failure) if failure else event)
+
+        settings = UplinkSettings(host=mosquitto.host, port=mosquitto.port)
+        return PahoWire(settings, gateway, connection, spoil)
+
+    uplink = Uplink(gateway_outbox, outbox_path, clock, make_wire, pace=PACE, random=Random(1))
+    uplink.start()
+    try:
+        gateway_outbox.append(positions(10), is_urgent=True).result(10)
+        until(lambda: waiting(gateway_outbox) == 0)
+        assert uplink.failures == 0
+    finally:
+        uplink.stop()

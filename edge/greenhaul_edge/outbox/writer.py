@@ -251,12 +251,11 @@ class Outbox:
         try:
             self._file.append([waiter.batch for waiter in waiters], self._clock.now_ms())
         except EncodeError as error:
-            if len(waiters) == 1:
-                log.warning("reading rejected: %s", error)
-                waiters[0].done.set_exception(Rejected(str(error)))
-                return
             good = [waiter for waiter in waiters if _is_keepable(waiter)]
-            self._commit_again(good)
+            if len(good) == len(waiters):
+                self._refuse(waiters, Rejected(str(error)))
+            else:
+                self._commit_again(good)
             return
         except sqlite3.Error as error:
             log.exception("outbox: commit of %d readings failed", count)

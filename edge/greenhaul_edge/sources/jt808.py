@@ -34,6 +34,10 @@ class Clock(Protocol):
     def now_ms(self) -> int:
         """UTC as the gateway knows it."""
 
+    @property
+    def is_plausible(self) -> bool:
+        """Whether `now_ms` can judge a terminal's clock."""
+
 
 class Jt808Source:
     """A listener. Its terminals' reports are acknowledged after the outbox committed them."""
@@ -201,6 +205,11 @@ class _Connection(asyncio.Protocol):
         # Answers keep their order: those without readings go behind those that wait.
         if not delivery.readings and self.uncommitted == 0:
             self._write(delivery.answers)
+            return
+        if delivery.readings and not self._source.clock.is_plausible:
+            # A clock in 1970 would call every report's time unusable, for ever. Terminals keep
+            # what is not acknowledged; the hello's answer sets the clock.
+            self._source.counts.held_back += 1
             return
         self.uncommitted += max(len(delivery.readings), 1)
         if self.uncommitted > UNCOMMITTED_MAX:

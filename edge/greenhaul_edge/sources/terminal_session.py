@@ -4,12 +4,13 @@ No socket and no outbox here: the adapter commits what a `Delivery` carries and 
 its answers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from greenhaul_edge.sources.terminal_auth import REGISTERED, TerminalAuth
-from greenhaul_protocols.catalogue import Event, Position, Reading, TimeQuality
+from greenhaul_protocols.catalogue import Event, Position, Reading, TimeQuality, Undecodable
 from greenhaul_protocols.jt808 import (
     BAD_MESSAGE,
     FAILED,
@@ -33,6 +34,8 @@ from greenhaul_protocols.jt808 import (
     wants_answer,
 )
 
+# Raw bytes in one reading; a split message that is not decodable can have megabytes.
+RAW_SIZE_MAX = 32 * 1024
 # A peer that sent this many frames in a row that are none is no terminal.
 BAD_IN_A_ROW_MAX = 200
 
@@ -179,7 +182,7 @@ class TerminalSession:
         source = border.source_name(header.phone)
         delivery = self._delivery(message, event.body, source, header, received_time_ms)
         if not delivery.readings:
-            delivery.readings = [_kept_whole(event, source, received_time_ms)]
+            delivery.readings = list(_pieces(_kept_whole(event, source, received_time_ms)))
         delivery.is_alarm = self._has_new_alarm(delivery.readings)
         delivery.answers = self._answer(event, OK)
         return delivery
@@ -229,7 +232,8 @@ class TerminalSession:
     def _delivery(
         self, body: Any, raw: bytes, source: str, header: Header | None, received_time_ms: int
     ) -> Delivery:
-        readings = border.readings_of(body, source=source, received_time_ms=received_time_ms)
+        found = border.readings_of(body, source=source, received_time_ms=received_time_ms)
+        readings = [piece for reading in found for piece in _pieces(reading)]
         delivery = Delivery(readings)
         is_unusable = any(r.time_quality is TimeQuality.UNUSABLE for r in readings)
         if is_unusable and header is not None:
@@ -246,8 +250,23 @@ def _kept_whole(event: Received, source: str, received_time_ms: int) -> Event:
         received_time_ms=received_time_ms,
         time_quality=TimeQuality.GATEWAY,
         code=f"jt808.0x{event.header.message_id:04X}",
-        raw=event.raw[:60_000],
+        raw=event.raw,
     )
+
+
+def _pieces(reading: Reading) -> Iterator[Reading]:
+    """The reading, or several where its raw bytes are more than a block carries."""
+    raw = getattr(reading, "raw", None) or b""
+    if len(raw) <= RAW_SIZE_MAX:
+        yield reading
+        return
+    for at in range(0, len(raw), RAW_SIZE_MAX):
+        piece = raw[at : at + RAW_SIZE_MAX]
+        where = f"bytes {at} to {at + len(piece) - 1} of {len(raw)}"
+        if isinstance(reading, Undecodable):
+            yield replace(reading, reason=f"{reading.reason} ({where})", raw=piece)
+        elif isinstance(reading, Event):
+            yield replace(reading, detail=json.dumps({"part": where}), raw=piece)
 
 
 def _is_plain(delivery: Delivery) -> bool:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 BACKOFF_S_MIN, BACKOFF_S_MAX, REFUSED_S_MIN = 0.5, 60.0, 15.0
 # A hello without an answer is sent again, at growing intervals.
 HELLO_MS_MIN, HELLO_MS_MAX = 5_000, 120_000
+# After a PUBACK with a failure nothing is sent for a while, growing with each.
+REFUSED_MS_MIN, REFUSED_MS_MAX = 500, 60_000
 # The cloud's time is taken only from an answer this quick: half of it is the error.
 ROUND_TRIP_MS_MAX = 2_000
 # How long an outbox commit may take before the uplink calls it hung.
@@ -84,6 +86,7 @@ class Uplink:
         self._hello_sent_ms: int | None = None
         self._hello_at_ms: int | None = None
         self._hello_interval_ms = HELLO_MS_MIN
+        self._send_at_ms = self._refusals = 0  # after PUBACKs that said no
         self._messages: dict[int, int | None] = {}  # PUBACK number to flight; None: a hello
         self._cutter: Cutter | None = None
         self._link = "not connected yet"
@@ -161,6 +164,8 @@ class Uplink:
             wake_ms = self._connect_at_ms
         elif self._is_connected:
             wake_ms = min(self._schedule.wake_ms(now_ms), self._hello_at_ms or now_ms + 60_000)
+            if self._send_at_ms > now_ms:
+                wake_ms = min(wake_ms, self._send_at_ms)
             oldest_ms = self._oldest_unacked_ms()
             if oldest_ms is not None:
                 wake_ms = min(wake_ms, oldest_ms + self._ack_timeout_ms)
@@ -222,10 +227,19 @@ class Uplink:
 
     def _acked(self, event: Acked) -> None:
         flight = self._messages.pop(event.message, None)
-        if event.failure is not None:
-            self._drop(f"broker refused a block: {event.failure}")
-        elif flight is not None:
-            self._schedule.acked(flight)
+        if event.failure is None:
+            self._refusals = 0
+            if flight is not None:
+                self._schedule.acked(flight)
+            return
+        # The link is good, the broker does not want this: keep both, wait, send it again.
+        if flight is not None:
+            self._schedule.refused(flight)
+        self._refusals += 1
+        delay_ms = min(REFUSED_MS_MIN << min(self._refusals, 10), REFUSED_MS_MAX)
+        self._send_at_ms = self._now_ms() + round(delay_ms * self._random.uniform(0.7, 1.3))
+        self._link = f"connected; the broker refuses blocks: {event.failure}"[:200]
+        log.warning("uplink refused reason=%r again_in_ms=%d", event.failure, delay_ms)
 
     def _arrived(self, event: Arrived) -> None:
         try:
@@ -273,7 +287,7 @@ class Uplink:
         view = self._outbox.view()
         if self._hello_at_ms is not None and now_ms >= self._hello_at_ms:
             self._say_hello(view)
-        if not self._is_gate_open:
+        if not self._is_gate_open or now_ms < self._send_at_ms:
             return
         if self._has_alarm:
             self._has_alarm = False

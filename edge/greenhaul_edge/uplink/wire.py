@@ -167,6 +167,13 @@ def presence(is_online: bool, **more: object) -> bytes:
     return json.dumps({"online": is_online, **more}).encode()
 
 
+def check_credentials(settings: UplinkSettings) -> None:
+    """Read password and certificates once, before anything starts. Raises ConfigError."""
+    read_password(settings)
+    if settings.tls:
+        tls_context(settings)
+
+
 def read_password(settings: UplinkSettings) -> str | None:
     """The password's file, read at each connection. Raises ConfigError."""
     if settings.password_file is None:
