@@ -22,12 +22,9 @@ from greenhaul_cloud.track_file import VehicleTrack, read_tracks
 from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.times import format_time, parse_time
 
-EXAMPLE = "greenhaul-cloud fences evaluate --fences zones.geojson --tracks day.csv --jsonl"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = f"example: {EXAMPLE}"
     parser.add_argument(
         "--fences",
         type=Path,

@@ -31,7 +31,7 @@ from greenhaul_cloud.fold.windows import (
 )
 
 RULES = [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 50, "for_s": 10}]
-TRACKS = 160
+TRACKS = 120
 TRACKS_SOAK = 20_000
 
 

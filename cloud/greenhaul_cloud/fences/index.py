@@ -103,18 +103,25 @@ class FenceIndex:
         at = longitude_deg + 1j * latitude_deg
         run = np.zeros(size, complex)
         run[:-1] = np.where(drawn, np.diff(at), 0)
-        point, slot = self._area_tree.query(shapely.points(longitude_deg, latitude_deg))
-        # The tree prepares what asks, not what is asked: a city's border must be, or it costs all.
-        held = shapely.intersects_xy(self._areas[slot], longitude_deg[point], latitude_deg[point])
-        point, slot = point[held], slot[held]
+        lows = range(0, size, PIECES_MAX)
+        held = [self._held(longitude_deg, latitude_deg, low) for low in lows]
+        slot, point = np.concatenate(held, axis=1)
         inside = _by_slot(slot, point)
-        parts = [self._survey_edges(at, run, inside, low) for low in range(0, size, PIECES_MAX)]
+        parts = [self._survey_edges(at, run, inside, low) for low in lows]
         near, touching, cut_rows = (
             np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)
         )
         points = self._point_classes(size, inside, near, touching)
         cuts = _cuts_by_slot(cut_rows, points)
         return Survey(size, frozenset(points) | frozenset(cuts), points, cuts)
+
+    def _held(self, longitude_deg: Float64s, latitude_deg: Float64s, low: int) -> Indices:
+        """(2, m) slot and point of every point held by an area, of one run of points."""
+        x, y = (v[low : low + PIECES_MAX] for v in (longitude_deg, latitude_deg))
+        point, slot = self._area_tree.query(shapely.points(x, y))
+        # The tree prepares what asks, not what is asked: a city's border must be, or it costs all.
+        is_held = shapely.intersects_xy(self._areas[slot], x[point], y[point])
+        return np.stack((slot[is_held], point[is_held] + low))
 
     def _point_classes(
         self, size: int, inside: dict[int, Indices], near: Float64s, touching: Float64s
