@@ -112,9 +112,9 @@ def test_inner_rings_are_edges_too() -> None:
     longitude, latitude = np.array([degrees(10, 40), degrees(70, 40)]).T
     survey = index.survey(longitude, latitude, np.ones(1, bool))
     segment, part, after = survey.cuts(0)
-    assert segment.tolist() == [0, 0]
-    assert part == pytest.approx([1 / 6, 5 / 6])
-    assert after.tolist() == [OUT_FAR, IN_FAR]
+    assert segment.tolist() == [0, 0, 0]
+    assert part == pytest.approx([0, 1 / 6, 5 / 6])
+    assert after.tolist() == [IN_FAR, OUT_FAR, IN_FAR]
 
 
 def test_a_segment_that_is_not_drawn_crosses_nothing() -> None:

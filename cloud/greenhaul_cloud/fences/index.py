@@ -35,29 +35,47 @@ PIECES_MAX = 20_000
 _PART_MIN = 1e-12
 
 
+_NONE: Indices = np.empty(0, np.intp)
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a path of n points has to do with the versions of an index, by slot (index position)."""
+    """What a path of n points has to do with the versions of an index, by slot (index position).
+
+    Kept as the few points and cuts there are, for n × slots can be large.
+    """
 
     size: int
-    slots: frozenset[int]  # those the path touches or comes near to
-    _points: dict[int, tuple[Uint8s, Bools]]
+    _inside: dict[int, Indices]
+    _near: dict[int, Indices]  # points within the hysteresis
+    _touching: dict[int, Indices]  # points too near to the true edge to be strictly on a side
     _cuts: dict[int, tuple[Indices, Float64s, Uint8s]]
+
+    @property
+    def slots(self) -> frozenset[int]:
+        """Those the path touches or comes near to."""
+        return frozenset(self._inside) | frozenset(self._near) | frozenset(self._cuts)
 
     def classes(self, slot: int) -> Uint8s:
         """(n,) OUT_FAR, OUT_NEAR, IN_NEAR or IN_FAR of every point."""
-        found = self._points.get(slot)
-        return np.zeros(self.size, np.uint8) if found is None else found[0]
+        is_inside, is_near = (self._marked(found, slot) for found in (self._inside, self._near))
+        return _class_of(is_inside, is_near)
 
     def on_edge(self, slot: int) -> Bools:
         """(n,) whether a point is too near to the true edge to be strictly on a side."""
-        found = self._points.get(slot)
-        return np.zeros(self.size, bool) if found is None else found[1]
+        return self._marked(self._touching, slot)
 
     def cuts(self, slot: int) -> tuple[Indices, Float64s, Uint8s]:
-        """Where drawn segments change class: (segment, part of it in [0, 1), class after)."""
-        none = (np.empty(0, np.intp), np.empty(0), np.empty(0, np.uint8))
-        return self._cuts.get(slot, none)
+        """Where drawn segments change class: (segment, part of it in [0, 1), class after).
+
+        One at part 0 may repeat the class of the segment's first point.
+        """
+        return self._cuts.get(slot, (_NONE, np.empty(0), np.empty(0, np.uint8)))
+
+    def _marked(self, found: dict[int, Indices], slot: int) -> Bools:
+        marked = np.zeros(self.size, bool)
+        marked[found.get(slot, _NONE)] = True
+        return marked
 
 
 class FenceIndex:
@@ -99,7 +117,7 @@ class FenceIndex:
         """Survey a path of n points; `drawn` (n - 1,) says which segments are straight path."""
         size = len(longitude_deg)
         if size == 0 or not self.versions:
-            return Survey(size, frozenset(), {}, {})
+            return Survey(size, {}, {}, {}, {})
         at = longitude_deg + 1j * latitude_deg
         run = np.zeros(size, complex)
         run[:-1] = np.where(drawn, np.diff(at), 0)
@@ -111,9 +129,7 @@ class FenceIndex:
         near, touching, cut_rows = (
             np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)
         )
-        points = self._point_classes(size, inside, near, touching)
-        cuts = _cuts_by_slot(cut_rows, points)
-        return Survey(size, frozenset(points) | frozenset(cuts), points, cuts)
+        return Survey(size, inside, _by_slot(*near), _by_slot(*touching), _cuts_by_slot(cut_rows))
 
     def _held(self, longitude_deg: Float64s, latitude_deg: Float64s, low: int) -> Indices:
         """(2, m) slot and point of every point held by an area, of one run of points."""
@@ -123,25 +139,9 @@ class FenceIndex:
         is_held = shapely.intersects_xy(self._areas[slot], x[point], y[point])
         return np.stack((slot[is_held], point[is_held] + low))
 
-    def _point_classes(
-        self, size: int, inside: dict[int, Indices], near: Float64s, touching: Float64s
-    ) -> dict[int, tuple[Uint8s, Bools]]:
-        near_by, touching_by = (
-            _by_slot(rows[0].astype(np.intp), rows[1].astype(np.intp)) for rows in (near, touching)
-        )
-        none = np.empty(0, np.intp)
-        points = {}
-        for slot in inside.keys() | near_by.keys():
-            is_inside, is_near, is_on_edge = (np.zeros(size, bool) for _ in range(3))
-            is_inside[inside.get(slot, none)] = True
-            is_near[near_by.get(slot, none)] = True
-            is_on_edge[touching_by.get(slot, none)] = True
-            points[slot] = (_class_of(is_inside, is_near), is_on_edge)
-        return points
-
     def _survey_edges(
         self, at: chords.Complexes, run: chords.Complexes, inside: dict[int, Indices], low: int
-    ) -> tuple[Float64s, Float64s, Float64s]:
+    ) -> tuple[Indices, Indices, Float64s]:
         """(slot, point) near an edge, (slot, point) on one, and cut rows, of one run of pieces."""
         end = at[low : low + PIECES_MAX] + run[low : low + PIECES_MAX]
         start = at[low : low + PIECES_MAX]
@@ -157,7 +157,7 @@ class FenceIndex:
         along, edge_start = self._edge_along[edge], self._edge_start[edge]
         distance_m = chords.distances_m(begin, edge_start, along)
         near, on_edge = (
-            np.stack((slot, piece))[:, distance_m <= limit].astype(float)
+            np.stack((slot, piece))[:, distance_m <= limit]
             for limit in (self._hysteresis_m[slot], EDGE_CLEARANCE_M)
         )
         is_drawn = reach != 0
@@ -258,18 +258,10 @@ def _is_member(members: dict[int, Indices], slot: Indices, value: Indices) -> Bo
     return is_member
 
 
-def _cuts_by_slot(
-    rows: Float64s, points: dict[int, tuple[Uint8s, Bools]]
-) -> dict[int, tuple[Indices, Float64s, Uint8s]]:
-    """Cut rows in path order, without those that repeat the class of the point before."""
+def _cuts_by_slot(rows: Float64s) -> dict[int, tuple[Indices, Float64s, Uint8s]]:
     order = np.lexsort((rows[2], rows[1], rows[0]))
-    cuts = {}
     slots, starts = np.unique(rows[0][order], return_index=True)
-    for slot, part in zip(slots.tolist(), np.split(order, starts[1:]), strict=False):
-        segment, at = rows[1][part].astype(np.intp), rows[2][part]
-        after = rows[3][part].astype(np.uint8)
-        before = points[slot][0][segment] if slot in points else OUT_FAR
-        tells = (at > 0) | (after != before)
-        if tells.any():
-            cuts[int(slot)] = (segment[tells], at[tells], after[tells])
-    return cuts
+    return {
+        int(slot): (rows[1][part].astype(np.intp), rows[2][part], rows[3][part].astype(np.uint8))
+        for slot, part in zip(slots.tolist(), np.split(order, starts[1:]), strict=False)
+    }

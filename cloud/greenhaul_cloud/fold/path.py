@@ -19,6 +19,10 @@ Uint8s = NDArray[np.uint8]
 # In which order things stand that happen in one segment, between its first reading and its last.
 _AT_START, _ALONG, _AT_END = 0, 1, 2
 
+# Fences are folded one after the other, each asking for its few windows several times. One kept
+# costs some ten bytes a reading.
+WINDOWS_KEPT_MAX = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -67,11 +71,15 @@ class Path:
 
     def is_touched(self, window: Window) -> bool:
         """Whether any version of the window is entered or come near to."""
-        return any(self.slot(version) in self.survey.slots for _, version in window.phases)
+        return any(self.slot(version) in self._slots for _, version in window.phases)
 
     def touched_fences(self) -> set[str]:
         """Ids of the fences entered or come near to."""
-        return {self.index.versions[slot].fence_id for slot in self.survey.slots}
+        return {self.index.versions[slot].fence_id for slot in self._slots}
+
+    @cached_property
+    def _slots(self) -> frozenset[int]:
+        return self.survey.slots
 
     def kinds(self, settings: Settings) -> Uint8s:
         """Kinds of all segments under these settings."""
@@ -80,9 +88,11 @@ class Path:
         return self._kinds[settings]
 
     def in_window(self, window: Window) -> "WindowPath":
-        """The path as the versions of one window see it; made once."""
+        """The path as the versions of one window see it; the last few are kept."""
         made = self._windows.get(id(window))
         if made is None:
+            if len(self._windows) == WINDOWS_KEPT_MAX:
+                self._windows.pop(next(iter(self._windows)))
             made = self._windows[id(window)] = WindowPath(self, window)
         return made
 
@@ -109,7 +119,7 @@ class WindowPath:
             self.is_on_edge[here] = path.survey.on_edge(slot)[here]
             self.kinds[here[:-1]] = path.kinds(version.settings)[here[:-1]]
             segment, part, place = path.survey.cuts(slot)
-            kept = here[segment]
+            kept = here[segment] & ((part > 0) | (place != self.places[segment]))
             cuts.append((segment[kept], part[kept], place[kept]))
         segment, part, place = (np.concatenate(column) for column in zip(*cuts, strict=True))
         self._keep_cuts(segment, part, place)
