@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -19,9 +20,8 @@ PUBLIC = {("POST", "/session")}
 STREAMS = {"/live"}
 # Everybody sees the city's fences; only authorities change them.
 SHARED = {"fence_id": "centre"}
-ROLES = ("manager", "regulator", "admin")
-# Whole lists that only a manager's superiors may ask for.
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# How many odd values each parameter is asked with.
+ODD_TRIES = 4
 
 
 @pytest.fixture(scope="module")
@@ -197,21 +197,23 @@ def test_odd_requests_never_break_the_server(
         "..%2f..%2fetc", "\u202e豫", "a" * 300, "[]", "2026-13-01", "0001-01-01T00:00:00+23:59",
         "9999-12-31T23:59:59-23:59", "WzFd", "eyJhIjoxfQ==", "W251bGxd", "WyJcdTAwMDAiXQ==",
     ]  # fmt: skip
+    turn = cycle(odd)  # each parameter gets some of them, all of them get asked often
     with city.client("admin") as client:
         for method, path, operation in routes:
             if method != "GET" or path in STREAMS:
                 continue
-            for value in odd:
-                names = [parameter["name"] for parameter in operation.get("parameters", [])]
-                quoted = re.sub(r"\{\w+\}", value or "x", path)
-                queries = [{}] if quoted != path else []
-                queries += [{name: value} for name in names]
-                for query in queries:
-                    at = filled(path, OWN, city) if query else quoted
-                    answer = client.get(at, params=query)
-                    assert answer.status_code < 500, f"{at} {query}: {answer.text}"
-                    if answer.status_code >= 400:
-                        assert answer.json()["status"] == answer.status_code
+            asked: list[tuple[str, dict[str, str]]] = []
+            for parameter in operation.get("parameters", []):
+                for _ in range(ODD_TRIES):
+                    if parameter["in"] == "path":
+                        asked.append((re.sub(r"\{\w+\}", next(turn) or "x", path), {}))
+                    else:
+                        asked.append((filled(path, OWN, city), {parameter["name"]: next(turn)}))
+            for at, query in asked:
+                answer = client.get(at, params=query)
+                assert answer.status_code < 500, f"{at} {query}: {answer.text}"
+                if answer.status_code >= 400:
+                    assert answer.json()["status"] == answer.status_code
 
 
 def test_odd_bodies_never_break_the_server(
