@@ -9,7 +9,7 @@ fence whose box holds the point. It finds no crossings, no instants and no state
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import shapely
@@ -23,7 +23,7 @@ from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.readings import TrackWindow
 from greenhaul_cloud.fold.refold import StoredFold, refold
 from greenhaul_cloud.fold.track import Track
-from greenhaul_cloud.fold.windows import windows_of
+from greenhaul_cloud.fold.windows import Window, windows_of
 
 READINGS = 500
 CITY_DEG = 0.4
@@ -84,6 +84,20 @@ def contains_loop(
     return found
 
 
+def stored_folds(
+    track: Track, index: FenceIndex, windows: Mapping[str, Sequence[Window]]
+) -> dict[str, StoredFold[int]]:
+    """What a store would hold of a track."""
+    path = Path(track, index)
+    folds = {}
+    for fence_id in path.touched_fences():
+        result = fold_path(path, windows[fence_id], AS_OF_MS)
+        folds[fence_id] = StoredFold(
+            list(enumerate(result.visits)), list(enumerate(result.violations))
+        )
+    return folds
+
+
 def main() -> None:
     """Print one line a figure, each a ratio to the baseline of this run."""
     trucks = int(sys.argv[1]) if len(sys.argv) > 1 else 200
@@ -106,9 +120,10 @@ def main() -> None:
             )
         return visits
 
+    held = [stored_folds(track.take(slice(-1)), index, windows) for track in tracks]
+
     def refold_live() -> None:
-        stored: dict[str, StoredFold[int]] = {}
-        for track in tracks:
+        for track, stored in zip(tracks, held, strict=True):
             last_ms = int(track.device_time_ms[-1])
             refold(
                 TrackWindow(track), windows, stored, [(last_ms, last_ms)],
