@@ -4,7 +4,7 @@ numpy comes with the extra `[bulk]` (and with `[cloud]`), so nothing here may be
 edge that does without. Property tests hold every function equal to its plain twin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.identity import GOLDEN, SEED, hash_bytes
 from greenhaul_protocols.series import parse_body
 from greenhaul_protocols.uplink_pb2 import Column
-from greenhaul_protocols.uplink_pb2 import Series as WireSeries
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -66,48 +65,119 @@ class SeriesColumns:
 
 
 def decode_columns(data: bytes) -> list[SeriesColumns]:
-    """Columns of a body, as `series.decode_body`. Raises DecodeError."""
-    return [_columns_of(wire, source) for wire, source in parse_body(data)]
+    """Columns of a body, as `series.decode_body`. Raises DecodeError.
 
-
-def _columns_of(wire: WireSeries, source: str) -> SeriesColumns:
-    count = len(wire.number)
-    quality = np.array(list(wire.time_quality) or [0], np.int16)
-    return SeriesColumns(
-        source,
-        wire.kind,
-        wire.flags,
-        _sums(wire.number),
-        _sums(wire.device_time_ms),
-        _sums(wire.received_time_ms),
-        quality if len(quality) == count else np.repeat(quality[:1], count),
-        {column.field: _column(column, count) for column in wire.columns},
+    A gateway in front of thousands of terminals sends thousands of series of one reading, so
+    arrays are made once a body and field; each series has slices of them.
+    """
+    parsed = parse_body(data)
+    counts = [len(wire.number) for wire, _ in parsed]
+    columns: list[dict[int, NumberColumn | BytesColumn]] = [{} for _ in parsed]
+    fields: dict[int, _FieldColumns] = {}
+    for place, ((wire, _), count) in enumerate(zip(parsed, counts, strict=True)):
+        for number, column in {column.field: column for column in wire.columns}.items():
+            if column.blobs:
+                columns[place][number] = _bytes_column(column, count)
+            else:
+                fields.setdefault(number, _FieldColumns()).add(place, column, count)
+    for number, gathered in fields.items():
+        for place, found in gathered.columns():
+            columns[place][number] = found
+    ends = np.cumsum([0, *counts])
+    numbers, device_time_ms, received_time_ms = (
+        _sums([step for wire, _ in parsed for step in getattr(wire, name)], counts)
+        for name in ("number", "device_time_ms", "received_time_ms")
     )
+    return [
+        SeriesColumns(
+            source,
+            wire.kind,
+            wire.flags,
+            numbers[low:high],
+            device_time_ms[low:high],
+            received_time_ms[low:high],
+            _quality(wire.time_quality, high - low),
+            found,
+        )
+        for (wire, source), low, high, found in zip(
+            parsed, ends[:-1].tolist(), ends[1:].tolist(), columns, strict=True
+        )
+    ]
 
 
-def _column(column: Column, count: int) -> NumberColumn | BytesColumn:
-    if column.values and column.blobs:
+class _FieldColumns:
+    """One numeric field of many series, put one behind the other."""
+
+    def __init__(self) -> None:
+        self._places: list[int] = []
+        self._counts: list[int] = []
+        self._steps: list[int] = []
+        self._steps_of: list[int] = []
+        self._bitmaps: list[tuple[int, bytes]] = []
+
+    def add(self, place: int, column: Column, count: int) -> None:
+        """The field's column of a series. Raises DecodeError."""
+        found, marked = len(column.values), count
+        if column.present:
+            _check_bitmap(column, count)
+            marked = (int.from_bytes(column.present, "little") & (1 << count) - 1).bit_count()
+            self._bitmaps.append((len(self._places), column.present))
+        if found != marked:
+            raise DecodeError(f"field {column.field} has {found} values, {marked} marked")
+        self._places.append(place)
+        self._counts.append(count)
+        self._steps += column.values
+        self._steps_of.append(found)
+
+    def columns(self) -> Iterator[tuple[int, NumberColumn]]:
+        """Each series' place and column."""
+        ends = np.cumsum([0, *self._counts]).tolist()
+        present = np.ones(ends[-1], np.bool_)
+        for i, bitmap in self._bitmaps:
+            bits = np.frombuffer(bitmap, np.uint8)
+            present[ends[i] : ends[i + 1]] = np.unpackbits(
+                bits, count=self._counts[i], bitorder="little"
+            )
+        values = np.zeros(ends[-1], np.int64)
+        values[present] = _sums(self._steps, self._steps_of)
+        for place, low, high in zip(self._places, ends[:-1], ends[1:], strict=True):
+            yield place, NumberColumn(values[low:high], present[low:high])
+
+
+def _bytes_column(column: Column, count: int) -> BytesColumn:
+    if column.values:
         raise DecodeError(f"field {column.field} has numbers and bytes")
     present = np.ones(count, np.bool_)
     if column.present:
-        if len(column.present) != (count + 7) // 8:
-            raise DecodeError(f"bitmap of {len(column.present)} bytes for {count} readings")
+        _check_bitmap(column, count)
         bits = np.frombuffer(column.present, np.uint8)
         present = np.unpackbits(bits, count=count, bitorder="little").astype(np.bool_)
-    found, marked = len(column.values) or len(column.blobs), int(present.sum())
+    found, marked = len(column.blobs), int(present.sum())
     if found != marked:
         raise DecodeError(f"field {column.field} has {found} values, {marked} marked")
-    if column.blobs:
-        blobs = iter(column.blobs)
-        return BytesColumn([next(blobs) if is_there else None for is_there in present.tolist()])
-    values = np.zeros(count, np.int64)
-    values[present] = _sums(column.values)
-    return NumberColumn(values, present)
+    blobs = iter(column.blobs)
+    return BytesColumn([next(blobs) if is_there else None for is_there in present.tolist()])
 
 
-def _sums(differences: Sequence[int]) -> Int64s:
+def _check_bitmap(column: Column, count: int) -> None:
+    if len(column.present) != (count + 7) // 8:
+        raise DecodeError(f"bitmap of {len(column.present)} bytes for {count} readings")
+
+
+def _quality(said: Sequence[int], count: int) -> NDArray[np.int16]:
+    if len(said) == count:
+        return np.array(said, np.int16)
+    return np.full(count, said[0] if said else 0, np.int16)
+
+
+def _sums(differences: Sequence[int], counts: Sequence[int]) -> Int64s:
+    """Running sums that begin anew after each of `counts` differences."""
     # numpy's int64 sum wraps, as the wire's differences do
-    return np.cumsum(np.array(differences, np.int64), dtype=np.int64)
+    sums = np.cumsum(np.array(differences, np.int64), dtype=np.int64)
+    starts = np.cumsum([0, *counts])[:-1]
+    before = np.concatenate((np.zeros(1, np.int64), sums))[starts]
+    found: Int64s = sums - np.repeat(before, counts)
+    return found
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
-from greenhaul_protocols.bulk import BytesColumn, NumberColumn, SeriesColumns, decode_columns
+from greenhaul_protocols.bulk import (
+    BytesColumn,
+    Int64s,
+    NumberColumn,
+    SeriesColumns,
+    decode_columns,
+)
 from greenhaul_protocols.catalogue import KINDS
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.series import READINGS_MAX, Series, encode_body
@@ -124,15 +130,22 @@ def fault_of(series: SeriesColumns) -> str | None:
         return "the source's name has control characters"
     if series.flags > FLAGS_MAX:
         return f"flags {series.flags:#x} are not in the catalogue"
-    for times in (series.device_time_ms, series.received_time_ms):
-        if len(times) and not TIME_MS_MIN <= times.min() <= times.max() <= TIME_MS_MAX:
-            return "a time lies outside the years 1 to 9999"
+    if len(series) and not _are_sayable(series.device_time_ms, series.received_time_ms):
+        return "a time lies outside the years 1 to 9999"
     for number, column in series.columns.items():
         spec = kind.by_number.get(number)
-        is_empty = isinstance(column, NumberColumn) and not column.present.any()
-        if spec and not is_empty and spec.is_bytes != isinstance(column, BytesColumn):
+        if spec is None or spec.is_bytes == isinstance(column, BytesColumn):
+            continue
+        if isinstance(column, BytesColumn) or column.present.any():
             return f"field {number} ({spec.name}) is of another type"
     return None
+
+
+def _are_sayable(*columns: Int64s) -> bool:
+    """Whether RFC 3339 and timestamptz can say all these instants."""
+    return all(
+        TIME_MS_MIN <= time_ms <= TIME_MS_MAX for column in columns for time_ms in column.tolist()
+    )
 
 
 def set_aside(series: SeriesColumns, reason: str) -> SetAside:
