@@ -44,13 +44,9 @@ def until(holds: Callable[[], object], patience_s: float = 10.0) -> bool:
 
 
 @pytest.fixture(params=["mosquitto", "amqtt"])
-def running_broker(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, int]]:
-    if request.param == "amqtt":
-        monkeypatch.setattr(broker, "_MOSQUITTO", ())
+def running_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, int]]:
     port = ports.take("mqtt", None, 28_830)
-    name, command = broker.broker_command(tmp_path, port, PASSWORDS)
+    name, command = broker.broker_command(tmp_path, port, PASSWORDS, request.param)
     assert name.lower() == request.param
     child = Child("broker", command, tmp_path)
     child.wait_until(lambda: ports.answers(port), "port", 20)
@@ -212,13 +208,13 @@ def test_the_setting_leaves_two_unclaimed_and_has_plates_as_people_write_them() 
         each.vehicle["id"] for each in enrolled
     }
     assert enrolled[0].binding["source"] == f"808:{identities[0].phone}"
-    collection = setting.fences(Plane(), now_ms)
-    assert [each["properties"]["id"] for each in collection["features"]] == [
+    fences = setting.fences(Plane(), now_ms)
+    assert [each["properties"]["id"] for each in fences] == [
         "core",
         "hospital",
         "park",
     ]
-    for feature in collection["features"]:
+    for feature in fences:
         (ring,) = feature["geometry"]["coordinates"]
         assert ring[0] == ring[-1]
         assert all(abs(lon - 112.53) < 0.05 and abs(lat - 32.99) < 0.05 for lon, lat in ring)

@@ -13,7 +13,8 @@ from types import FrameType
 from greenhaul_protocols.errors import ConfigError, Unavailable
 from greenhaul_sim.commands.arguments import Commands, add_command, count, positive
 from greenhaul_sim.commands.verify import prove
-from greenhaul_sim.demo.figures import Figures
+from greenhaul_sim.demo.broker import BROKERS
+from greenhaul_sim.demo.figures import Account, Figures
 from greenhaul_sim.demo.folder import fresh_folder
 from greenhaul_sim.demo.stage import DemoPlan, Stage
 from greenhaul_sim.ledger import read_ledger
@@ -56,6 +57,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--port", type=_port, metavar="P", help="of API and console")
     parser.add_argument(
+        "--broker", choices=BROKERS, default="auto", help="auto: Mosquitto if it is installed"
+    )
+    parser.add_argument(
         "--state", type=Path, default=Path(".demo"), metavar="DIR", help="emptied; default .demo"
     )
     parser.set_defaults(run=run)
@@ -83,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
             speed=options.speed,
             run_s=options.run_s,
             api_port=options.port,
+            broker=options.broker,
         )
         with _staged(plan) as stage:
             return _show(stage)
@@ -160,28 +165,29 @@ def _conclude(stage: Stage, best: Figures | None) -> int:
     """The reconciliation: the law, the proof, and whether there was anything to see."""
     fleet = stage.children["fleet"]
     deadline = time.monotonic() + _SETTLE_S
-    figures = stage.look()
-    while not (figures.account.holds and figures.account.waiting == 0):
+    account = stage.account()
+    while not _is_settled(account) and time.monotonic() < deadline:
         stage.insist(but="fleet")
-        if time.monotonic() >= deadline:
-            break
         time.sleep(_POLL_S)
-        figures = stage.look()
-    _say("\n")
-    _say(f"fleet: {fleet.last_lines()[-1]}")
-    account = figures.account
-    is_settled = account.holds and account.waiting == 0
-    _say(f"{account.law()}   {'holds' if is_settled else 'DOES NOT HOLD'}")
+        account = stage.account()
+    figures = stage.look()
+    _say("\n" + "\n".join(f"fleet: {line}" for line in fleet.last_lines()[-2:]))
+    _say(f"{account.law()}   {'holds' if _is_settled(account) else 'DOES NOT HOLD'}")
     entries = list(read_ledger(stage.ledger))
     proof = prove(entries, stage.api, _VERIFY_S)
-    _say(f"verify: {proof.text()}")
-    online = best.online if best else 0
+    _say(f"verify: {proof.text()}" if entries else "verify: the ledger is empty")
+    online = max(figures.online, best.online if best else 0)
     wanted = min(_ONLINE_WANTED, stage.plan.scenario.fleet.terminals)
     _say(f"trucks {online}, visits {figures.visits}, violations {figures.violations}")
     has_shown = online >= wanted and figures.violations >= _VIOLATIONS_WANTED
     if not has_shown:
         _say(f"wanted: {wanted} trucks, {_VIOLATIONS_WANTED} violation")
-    return 0 if is_settled and entries and proof.holds and has_shown else 1
+    is_proven = bool(entries) and proof.holds and fleet.wait(0) == 0
+    return 0 if _is_settled(account) and is_proven and has_shown else 1
+
+
+def _is_settled(account: Account) -> bool:
+    return account.holds and account.waiting == 0
 
 
 def _say(text: str) -> None:

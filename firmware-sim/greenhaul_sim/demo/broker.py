@@ -16,19 +16,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-from greenhaul_protocols.errors import Unavailable
+from greenhaul_protocols.errors import ConfigError, Unavailable
+
+BROKERS = ("auto", "mosquitto", "amqtt")
 
 _MOSQUITTO = ("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
 
 
-def broker_command(folder: Path, port: int, passwords: dict[str, str]) -> tuple[str, list[str]]:
+def broker_command(
+    folder: Path, port: int, passwords: dict[str, str], wanted: str = "auto"
+) -> tuple[str, list[str]]:
     """Name and command line of a broker whose files lie in `folder`.
 
-    passwords: by user; each user is a gateway of that name, but for `collector`.
+    passwords: by user; each user is a gateway of that name, but for `collector`. wanted: one of
+    BROKERS. Raises ConfigError if it is not there.
     """
     program = next((found for name in _MOSQUITTO if (found := shutil.which(name))), None)
     hasher = shutil.which("mosquitto_passwd")
-    if program and hasher:
+    if wanted == "mosquitto" and not (program and hasher):
+        raise ConfigError("--broker mosquitto: mosquitto and mosquitto_passwd are not installed")
+    if program and hasher and wanted != "amqtt":
         return "Mosquitto", [program, "-c", str(_mosquitto_files(folder, port, passwords, hasher))]
     password_file = folder / "mqtt.passwords"
     _write_private(password_file, "".join(f"{u}:{_argon2(p)}\n" for u, p in passwords.items()))

@@ -19,9 +19,9 @@ _SETTLED = ("stored", "duplicate", "quarantined", "dropped")
 class Account:
     """Numbers of one gateway over all lanes of its open epoch."""
 
-    appended: int  # by the edge
-    waiting: int  # by the edge
-    stored: int  # these four by the cloud
+    appended: int
+    waiting: int
+    stored: int
     duplicate: int
     quarantined: int
     dropped: int
@@ -59,33 +59,47 @@ class Figures:
         )
 
 
-def look(api: Api, edge_config: Path, gateway: str) -> Figures:
-    """Ask edge and cloud. Raises Unavailable."""
+def look(api: Api, edge_config: Path) -> Figures:
+    """One look; the account is the edge's, so that its numbers are of one moment.
+
+    Raises Unavailable.
+    """
     features = api.get("/positions/latest")["features"]
     return Figures(
         online=sum(feature["properties"]["state"] != "offline" for feature in features),
-        account=read_account(api, edge_config, gateway),
+        account=edge_account(edge_config),
         visits=sum(1 for _ in api.items("/visits")),
         violations=sum(1 for each in api.items("/violations") if each["state"] != "withdrawn"),
     )
 
 
-def read_account(api: Api, edge_config: Path, gateway: str) -> Account:
-    """Both sides of the law. Raises Unavailable."""
-    lanes = edge_status(edge_config)["lanes"]
+def edge_account(edge_config: Path) -> Account:
+    """The account as the edge has it from its receipts. Raises Unavailable."""
+    lanes = _edge_lanes(edge_config)
+    return Account(**{name: _total(lanes, name) for name in ("appended", "waiting", *_SETTLED)})
+
+
+def joint_account(api: Api, edge_config: Path, gateway: str) -> Account:
+    """What the edge appended and still holds, against what the cloud settled.
+
+    Two witnesses, so it holds only while nothing is on its way. Raises Unavailable.
+    """
+    lanes = _edge_lanes(edge_config)
     epochs = api.get(f"/gateways/{gateway}")["epochs"]
-    settled = {
-        name: sum(lane[name] for epoch in epochs for lane in epoch["lanes"]) for name in _SETTLED
-    }
+    settled = [lane for epoch in epochs for lane in epoch["lanes"]]
     return Account(
-        appended=sum(lane["appended"] for lane in lanes),
-        waiting=sum(lane["waiting"] for lane in lanes),
-        **settled,
+        appended=_total(lanes, "appended"),
+        waiting=_total(lanes, "waiting"),
+        **{name: _total(settled, name) for name in _SETTLED},
     )
 
 
-def edge_status(edge_config: Path) -> dict[str, Any]:
-    """What `greenhaul-edge status --json` says. Raises Unavailable."""
+def _total(lanes: list[dict[str, Any]], name: str) -> int:
+    return sum(lane[name] for lane in lanes)
+
+
+def _edge_lanes(edge_config: Path) -> list[dict[str, Any]]:
+    """The lanes of `greenhaul-edge status --json`. Raises Unavailable."""
     command = [sys.executable, "-m", "greenhaul_edge.main", "status", "--json"]
     try:
         done = subprocess.run(  # noqa: S603 - our own program
@@ -95,8 +109,8 @@ def edge_status(edge_config: Path) -> dict[str, Any]:
             timeout=_STATUS_TIMEOUT_S,
             check=True,
         )
-        status: dict[str, Any] = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        lanes: list[dict[str, Any]] = json.loads(done.stdout)["lanes"]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         said = getattr(error, "stderr", "") or ""
         raise Unavailable(f"greenhaul-edge status: {said.strip() or error}") from error
-    return status
+    return lanes

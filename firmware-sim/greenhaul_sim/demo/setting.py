@@ -61,42 +61,39 @@ def enrol(identities: list[Identity], now_ms: int) -> list[Enrolment]:
     return enrolments
 
 
-def fences(plane: Plane, now_ms: int) -> dict[str, Any]:
-    """The fences as GeoJSON."""
+def fences(plane: Plane, now_ms: int) -> list[dict[str, Any]]:
+    """The fences as GeoJSON features."""
     since = format_time(now_ms - _VALID_BEFORE_MS)
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            _fence(
-                plane,
-                _CORE,
-                id="core",
-                name="核心区（柴油车禁行）Zero-emission core",
-                severity="serious",
-                applies_to={"energy": ["diesel"]},
-                rules=[{"rule": "no_entry"}],
-                valid_from=since,
-            ),
-            _fence(
-                plane,
-                _SLOW,
-                id="hospital",
-                name="医院区限速 Hospital quarter, 40 km/h",
-                severity="warning",
-                rules=[{"rule": "speed_limit", "limit_kmh": 40}],
-                valid_from=since,
-            ),
-            _fence(
-                plane,
-                _PARK,
-                id="park",
-                name="公园（货车禁行）Park, no trucks",
-                severity="info",
-                rules=[{"rule": "no_entry"}],
-                valid_from=since,
-            ),
-        ],
-    }
+    return [
+        _fence(
+            plane,
+            _CORE,
+            id="core",
+            name="核心区（柴油车禁行）Zero-emission core",
+            severity="serious",
+            applies_to={"energy": ["diesel"]},
+            rules=[{"rule": "no_entry"}],
+            valid_from=since,
+        ),
+        _fence(
+            plane,
+            _SLOW,
+            id="hospital",
+            name="医院区限速 Hospital quarter, 40 km/h",
+            severity="warning",
+            rules=[{"rule": "speed_limit", "limit_kmh": 40}],
+            valid_from=since,
+        ),
+        _fence(
+            plane,
+            _PARK,
+            id="park",
+            name="公园（货车禁行）Park, no trucks",
+            severity="info",
+            rules=[{"rule": "no_entry"}],
+            valid_from=since,
+        ),
+    ]
 
 
 def _fence(plane: Plane, corners: tuple[tuple[int, int], ...], **properties: Any) -> dict[str, Any]:

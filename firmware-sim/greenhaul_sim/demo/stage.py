@@ -15,7 +15,7 @@ from greenhaul_sim.api import Api
 from greenhaul_sim.demo import ports, setting
 from greenhaul_sim.demo.broker import broker_command
 from greenhaul_sim.demo.children import Child
-from greenhaul_sim.demo.figures import Figures, edge_status, look
+from greenhaul_sim.demo.figures import Account, Figures, edge_account, joint_account, look
 from greenhaul_sim.fleet import town_of
 from greenhaul_sim.identity import fleet_identities
 from greenhaul_sim.scenario import Scenario
@@ -45,6 +45,7 @@ class DemoPlan:
     speed: float = 10.0
     run_s: float | None = None
     api_port: int | None = None
+    broker: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Stage:
         self.broker_name = ""
         self.logins: list[Login] = []
         self.ledger = plan.folder / "ledger.jsonl"
+        self._terminal_port = 0
         self._edge_config = plan.folder / "edge.toml"
         self._cloud_config = plan.folder / "cloud.toml"
         self._token = ""
@@ -96,11 +98,11 @@ class Stage:
 
     def look(self) -> Figures:
         """All figures now. Raises Unavailable."""
-        return look(self.api, self._edge_config, GATEWAY)
+        return look(self.api, self._edge_config)
 
-    def waiting(self) -> int:
-        """Readings in the outbox that no receipt has settled. Raises Unavailable."""
-        return sum(lane["waiting"] for lane in edge_status(self._edge_config)["lanes"])
+    def account(self) -> Account:
+        """Edge and cloud, one against the other. Raises Unavailable."""
+        return joint_account(self.api, self._edge_config, GATEWAY)
 
     def close(self) -> None:
         """End everything: the fleet first, then the edge when it has drained, cloud, broker."""
@@ -125,7 +127,7 @@ class Stage:
     def _await_drained(self) -> None:
         deadline = time.monotonic() + _EDGE_DRAIN_S
         with contextlib.suppress(Unavailable):
-            while self.waiting() and time.monotonic() < deadline:
+            while edge_account(self._edge_config).waiting and time.monotonic() < deadline:
                 time.sleep(0.2)
 
     def _start(self, name: str, command: list[str]) -> Child:
@@ -133,7 +135,8 @@ class Stage:
         return child
 
     def _start_broker(self, port: int, passwords: dict[str, str]) -> None:
-        self.broker_name, command = broker_command(self.plan.folder, port, passwords)
+        plan = self.plan
+        self.broker_name, command = broker_command(plan.folder, port, passwords, plan.broker)
         broker = self._start("broker", command)
         broker.wait_until(lambda: ports.answers(port), f"port {port}", _START_S)
 
@@ -149,7 +152,6 @@ class Stage:
             '[console]\nbasemap = "streets.geojson"\n'
             f"center = [{town.plane.longitude_deg}, {town.plane.latitude_deg}]\nzoom = 12\n"
         )
-        self._cloud("migrate")
         password = self._write_secret("admin.password", secrets.token_urlsafe(24))
         self._cloud("user", "add", "admin", "--role", "admin", "--password-file", str(password))
         self._token = self._cloud("token", "create", "admin", "--name", "demo").split()[-1]
@@ -173,12 +175,9 @@ class Stage:
         for enrolment in setting.enrol(identities, now_ms):
             api.post("/vehicles", enrolment.vehicle)
             api.post("/bindings", enrolment.binding)
-        fences = plan.folder / "fences.geojson"
         plane = town_of(plan.scenario, plan.seed).plane
-        fences.write_text(
-            json.dumps(setting.fences(plane, now_ms), ensure_ascii=False), encoding="utf-8"
-        )
-        self._cloud("fences", "import", str(fences))
+        for fence in setting.fences(plane, now_ms):
+            api.post("/fences", fence)
 
     def _add_user(self, name: str, role: str, **more: str) -> None:
         login = Login(name, f"demo-{secrets.token_hex(5)}", role)
