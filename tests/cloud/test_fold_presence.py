@@ -120,6 +120,15 @@ def test_first_seen_inside_needs_no_hold() -> None:
     ]
 
 
+def test_a_stay_has_a_length_even_without_a_hold() -> None:
+    """A reading must not confirm what only the path after it could."""
+    rows = [(0, 50, -60), (60, 50, -60), (4000, 50, 50)]
+    assert stays(rows, confirm_s=0) == []
+    [visit] = judged([*rows, (4001, 50, 50)], confirm_s=0).visits
+    assert seconds(visit.entered_ms) == 4000
+    assert seconds(visit.entered_confirmed_ms) == 4000.001
+
+
 # Parked trucks.
 
 

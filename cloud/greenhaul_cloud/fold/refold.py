@@ -132,6 +132,8 @@ def _fold_in(
         outcomes = [r.fold_in(path, hood, changes, as_of_ms) for r in waiting]
         pairs = zip(waiting, outcomes, strict=True)
         waiting = [r for r, outcome in pairs if outcome is not Outcome.DONE]
+        if not waiting:
+            return
         if Outcome.NEEDS_EARLIER in outcomes:
             hood.reach_back()
         if Outcome.NEEDS_LATER in outcomes:
