@@ -4,6 +4,7 @@ numpy comes with the extra `[bulk]` (and with `[cloud]`), so nothing here may be
 edge that does without. Property tests hold every function equal to its plain twin.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,13 +74,13 @@ def decode_columns(data: bytes) -> list[SeriesColumns]:
     parsed = parse_body(data)
     counts = [len(wire.number) for wire, _ in parsed]
     columns: list[dict[int, NumberColumn | BytesColumn]] = [{} for _ in parsed]
-    fields: dict[int, _FieldColumns] = {}
+    fields: defaultdict[int, _FieldColumns] = defaultdict(_FieldColumns)
     for place, ((wire, _), count) in enumerate(zip(parsed, counts, strict=True)):
         for number, column in {column.field: column for column in wire.columns}.items():
             if column.blobs:
                 columns[place][number] = _bytes_column(column, count)
             else:
-                fields.setdefault(number, _FieldColumns()).add(place, column, count)
+                fields[number].add(place, column, count)
     for number, gathered in fields.items():
         for place, found in gathered.columns():
             columns[place][number] = found
