@@ -9,13 +9,16 @@ import pytest
 from sqlalchemy import insert, select
 
 from greenhaul_cloud.derive.runner import Deriver, derive_once
+from greenhaul_cloud.store.attributes import Attributes, set_attributes
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.fences import put_fence
 from greenhaul_cloud.store.tables import amendment, dirty, fold_failure, vehicle, violation, visit
 from greenhaul_cloud.store.write import store_blocks
+from greenhaul_protocols.times import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cloud.conftest import Kit
@@ -42,7 +45,7 @@ def square_fence(**properties: Any) -> dict[str, Any]:
     }
 
 
-def hovering(kit: Kit, rng: random.Random, size: int) -> list[Any]:
+def hovering(kit: Kit, rng: random.Random, size: int, source: str = SOURCE) -> list[Any]:
     """Drives about the square's south edge: in, out, on the edge, silent for minutes."""
     readings, time_ms, north = [], START_MS, -0.0005
     for _ in range(size):
@@ -50,7 +53,7 @@ def hovering(kit: Kit, rng: random.Random, size: int) -> list[Any]:
         north = min(max(north + 0.0001 * rng.choice((-4, -2, -1, 0, 1, 2, 4)), -0.0006), 0.0008)
         readings.append(
             kit.position(
-                SOURCE,
+                source,
                 time_ms,
                 latitude_deg=33.0 + north,
                 longitude_deg=112.5005,
@@ -121,6 +124,76 @@ def test_any_order_chunking_and_doubling_gives_the_same(
 
 def test_the_law_holds_on_every_engine(kit: Kit, store: Store, tmp_path: Path) -> None:
     check_law(kit, store, tmp_path, 99, 60)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_inputs_of_every_kind_may_come_in_any_order(
+    kit: Kit, sqlite_store: Store, tmp_path: Path, seed: int
+) -> None:
+    """Readings of two sources, a binding that moves, attributes and fence versions."""
+    rng = random.Random(seed)
+    sources = {name: hovering(kit, rng, 70, name) for name in (SOURCE, "gw-1/gnss")}
+    middle_ms = START_MS + 600_000
+
+    def say(readings: list[Any]) -> Callable[[Store], None]:
+        outbox = kit.outbox(readings=readings, epoch=rng.getrandbits(60))
+        block = outbox.received(1, len(readings))
+        return lambda store: void(store_blocks(store, [block], START_MS))
+
+    def write(function: Any, *args: Any, **more: Any) -> Callable[[Store], None]:
+        def run(store: Store) -> None:
+            with store.write() as conn:
+                function(conn, *args, **more)
+
+        return run
+
+    def versions(store: Store) -> None:
+        for at_ms, confirm_s in ((START_MS, 30), (middle_ms - 200_000, 10)):
+            with store.write() as conn:
+                feature = square_fence(
+                    valid_from=format_time(at_ms),
+                    confirm_s=confirm_s,
+                    applies_to={"energy": ["diesel"]},
+                )
+                put_fence(conn, feature, at_ms, "test")
+
+    diesel, electric = Attributes("diesel", None, ()), Attributes("electric", None, ())
+    span = {"valid_from_ms": 0, "valid_to_ms": middle_ms}
+    moved = {"valid_from_ms": middle_ms, "valid_to_ms": middle_ms * 2}
+    steps = [
+        *(say(sources[name][i : i + 10]) for name in sources for i in range(0, 70, 10)),
+        write(bind, SOURCE, "v1", priority=3, now_ms=START_MS, **span),
+        write(bind, SOURCE, "v2", now_ms=START_MS, **moved),
+        write(bind, "gw-1/gnss", "v1", valid_from_ms=0, now_ms=START_MS),
+        write(set_attributes, "v1", 0, diesel, START_MS),
+        write(set_attributes, "v1", middle_ms + 300_000, electric, START_MS),
+        write(set_attributes, "v2", 0, diesel, START_MS),
+        versions,
+    ]
+
+    def play(store: Store, *, folds: float) -> tuple[list[Any], list[Any]]:
+        kit.register(store)
+        with store.write() as conn:
+            for vehicle_id in ("v1", "v2"):
+                conn.execute(insert(vehicle).values(id=vehicle_id, created_at=START_MS))
+        deriver = Deriver(store)
+        for step in steps:
+            step(store)
+            if rng.random() < folds:
+                deriver.run(AS_OF_MS)
+        assert deriver.run(AS_OF_MS).failed == 0
+        return findings(store)
+
+    whole = open_store(f"sqlite:///{tmp_path}/whole.db", START_MS)
+    expected = play(whole, folds=0)
+    whole.close()
+    assert expected[0]
+    rng.shuffle(steps)
+    assert play(sqlite_store, folds=0.7) == expected
+
+
+def void(_result: object) -> None:
+    """A step says nothing."""
 
 
 def check_law(kit: Kit, store: Store, tmp_path: Path, seed: int, size: int) -> None:
