@@ -13,6 +13,7 @@ from greenhaul_cloud.fold.evidence import EVIDENCE_MAX, evidence_of
 from greenhaul_cloud.fold.fold import fold
 from greenhaul_cloud.fold.intervals import Violation
 from greenhaul_cloud.fold.violations import runs_above
+from greenhaul_cloud.fold.windows import next_border_ms, windows_of
 
 LIMIT = {"rule": "speed_limit", "limit_kmh": 50}
 
@@ -87,6 +88,16 @@ def test_speeding_names_the_version_whose_limit_it_breaks() -> None:
     one = Fence.of([version(rules=[LIMIT]), replace(strict, valid_from_ms=START_MS + 25_000)])
     found = fold(track(speeds(40, 40, 40, 40, 40, 40, 20)), one, as_of_ms=AS_OF_MS).violations
     assert [(v.fence_version, *spans([v])[0]) for v in found] == [(2, 25, 55)]
+
+
+def test_a_rule_that_will_end_has_not_ended_yet() -> None:
+    lifted = replace(version(SQUARE, number=2, rules=[]), valid_from_ms=START_MS + 100_000)
+    one = Fence.of([version(), lifted])
+    whole = track([(0, 50, 50), (60, 50, 50)])
+    [before] = fold(whole, one, as_of_ms=START_MS + 99_999).violations
+    [after] = fold(whole, one, as_of_ms=START_MS + 100_000).violations
+    assert spans([before, after]) == [(0, None), (0, 100)]
+    assert next_border_ms(windows_of(one), START_MS) == START_MS + 100_000
 
 
 def test_presence_breaks_no_entry_from_the_first_instant_known() -> None:

@@ -14,7 +14,7 @@ from greenhaul_cloud.fold.segments import GAP
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.violations import violations_of
 from greenhaul_cloud.fold.visits import visits_of
-from greenhaul_cloud.fold.windows import ALWAYS, Interval, Window, version_at, windows_of
+from greenhaul_cloud.fold.windows import ALWAYS, Interval, Window, begun, version_at, windows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def fold(
 
 def fold_path(path: Path, windows: Sequence[Window], as_of_ms: int) -> FoldResult:
     """The same over a path that several fences share; all its readings are at or before as_of."""
+    windows = begun(windows, as_of_ms)
     transitions = presence_of(path, windows, as_of_ms)
     visits = visits_of(transitions, version_at(windows))
     violations = violations_of(visits, path, windows)

@@ -18,7 +18,7 @@ from greenhaul_cloud.fold.readings import Neighbourhood, ReadingWindow
 from greenhaul_cloud.fold.resume import Outcome, Resumption
 from greenhaul_cloud.fold.violations import presence_violations_of
 from greenhaul_cloud.fold.visits import transitions_of, visits_of
-from greenhaul_cloud.fold.windows import Interval, Window, version_at
+from greenhaul_cloud.fold.windows import Interval, Window, begun, version_at
 
 K = TypeVar("K", bound=Hashable)
 
@@ -87,7 +87,7 @@ def refold(
     readings have been deleted, and what they once said stands.
     """
     resumptions = {
-        fence_id: _resumption(fences.get(fence_id, ()), held, frozen_before_ms)
+        fence_id: _resumption(begun(fences.get(fence_id, ()), as_of_ms), held, frozen_before_ms)
         for fence_id, held in stored.items()
     }
     spans = _joined(changes)
@@ -97,7 +97,8 @@ def refold(
         path = Path(hood.track, index)
         # A fence the path keeps away from can only matter for what is stored of it.
         for fence_id in path.touched_fences() & fences.keys() - resumptions.keys():
-            resumptions[fence_id] = _resumption(fences[fence_id], StoredFold(), frozen_before_ms)
+            windows = begun(fences[fence_id], as_of_ms)
+            resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
         waiting = [r for r in resumptions.values() if r.concerns(path, hood, span)]
         _fold_in(waiting, path, hood, spans[number:], as_of_ms)
         readings_read += hood.readings_read

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes, Fence, FenceVersion
 from greenhaul_cloud.fold.intervals import How
@@ -33,6 +33,15 @@ class Window:
     def phase_at(self, time_ms: int) -> int:
         """Index into `phases` of the version in force."""
         return max(bisect_right(self.phases, time_ms, key=lambda phase: phase[0]) - 1, 0)
+
+
+def begun(windows: Iterable[Window], as_of_ms: int) -> tuple[Window, ...]:
+    """Windows without what begins only later; an end that lies ahead is known, but not reached."""
+    return tuple(
+        replace(w, phases=w.phases[: w.phase_at(as_of_ms) + 1])
+        for w in windows
+        if w.from_ms <= as_of_ms
+    )
 
 
 def windows_of(fence: Fence, scope: Sequence[Interval] = ALWAYS) -> tuple[Window, ...]:
@@ -105,6 +114,7 @@ def version_at(windows: Sequence[Window]) -> Callable[[int], int]:
 
 def next_border_ms(windows: Sequence[Window], after_ms: int) -> int | None:
     """The next instant at which time alone changes what a fold says, if there is one."""
-    borders = (border for w in windows for border in (w.from_ms, w.to_ms) if border > after_ms)
+    instants = ((w.from_ms, w.to_ms, *(phase[0] for phase in w.phases)) for w in windows)
+    borders = (border for borders in instants for border in borders if border > after_ms)
     border = min(borders, default=NEVER_MS)
     return border if border < NEVER_MS else None
