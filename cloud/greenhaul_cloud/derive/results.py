@@ -100,9 +100,7 @@ class FoldWriter:
             row = {**values, "evidence": evidence, "state": "open", "amended": False}
             self._tell(violation, insert_row(self._conn, violation, row))
         for violation_id, now in matching.retold.items():
-            self._retell(
-                violation, violation_id, self._violation_values(fence_id, now, visit_ids)
-            )
+            self._retell(violation, violation_id, self._violation_values(fence_id, now, visit_ids))
         for violation_id, now in (*matching.kept.items(), *matching.retold.items()):
             self._show(violation_id, result.evidence.get(_evidence_key(now)))
         if not result.visits.is_unchanged:

@@ -31,13 +31,22 @@ REASON_LENGTH_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class DeriveResult:
-    """What a turn did. changed: rows of the feed, that is visits and violations told anew."""
+    """What a turn did. changed: rows of the feed, that is visits and violations told anew.
+
+    marked: vehicles that waited to be folded. set_aside: vehicles left out since their fold raised.
+    """
 
     folded: int = 0
     failed: int = 0
     changed: int = 0
     readings_read: int = 0
-    has_more: bool = False
+    marked: int = 0
+    set_aside: int = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another turn would find vehicles that this one left."""
+        return self.marked > VEHICLES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +84,10 @@ class Deriver:
             hand_over_sources(conn, now_ms)
         with self._store.read() as conn:
             marks = self._marks(conn, now_ms)
-        total = DeriveResult(has_more=len(marks) > VEHICLES_MAX)
+        total = DeriveResult(marked=len(marks))
         for mark in marks[:VEHICLES_MAX]:
             total = self._fold_or_set_aside(mark, now_ms, total)
-        return total
+        return replace(total, set_aside=len(self._set_aside))
 
     def _marks(self, conn: Connection, now_ms: int) -> list[_Mark]:
         query = select(dirty.c.vehicle_id, dirty.c.id, dirty.c.revision)

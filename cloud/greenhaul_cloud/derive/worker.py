@@ -34,6 +34,16 @@ class DeriveCounters:
         self.turn_s = Histogram(
             "greenhaul_derive_turn_seconds", "One turn over marked vehicles", registry=registry
         )
+        self.marked = Gauge(
+            "greenhaul_derive_marked_vehicles",
+            "Vehicles that waited to be folded when the last turn began",
+            registry=registry,
+        )
+        self.set_aside = Gauge(
+            "greenhaul_derive_set_aside_vehicles",
+            "Vehicles left out since their fold raised",
+            registry=registry,
+        )
         self.last_turn = Gauge(
             "greenhaul_derive_last_turn_timestamp_seconds",
             "When the last turn ended well",
@@ -46,6 +56,8 @@ class DeriveCounters:
         self.folds.labels("failed").inc(result.failed)
         self.changes.inc(result.changed)
         self.readings.inc(result.readings_read)
+        self.marked.set(result.marked)
+        self.set_aside.set(result.set_aside)
         self.last_turn.set_to_current_time()
 
 

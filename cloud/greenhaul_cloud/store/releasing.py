@@ -16,6 +16,9 @@ from greenhaul_cloud.store.tables import gateway, quarantine
 from greenhaul_protocols.bulk import SeriesColumns, decode_columns
 from greenhaul_protocols.errors import DecodeError, Rejected
 
+# Entries let in by one transaction: some megabytes; the intake waits no longer than for a flush.
+ENTRIES_MAX = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Released:
@@ -52,17 +55,30 @@ def grant_sources(store: Store, gateway_id: str, patterns: Sequence[str], now_ms
         )
         if not changed.rowcount:
             raise Rejected(f"gateway {gateway_id!r} is not known")
-        query = select(quarantine).where(
-            quarantine.c.gateway_id == gateway_id,
-            quarantine.c.source.is_not(None),
-            quarantine.c.released_at.is_(None),
+    total, after = Released(0, 0, 0), 0
+    while True:
+        with store.write() as conn:
+            rows = _waiting(conn, gateway_id, after)
+            if not rows:
+                return total
+            after = rows[-1].id
+            granted = [row for row in rows if is_granted(gateway_id, patterns, row.source)]
+            done = _release(store, conn, [row for row in granted if _is_storable(row)], now_ms)
+        total = Released(
+            total.entries + done.entries,
+            total.readings + done.readings,
+            total.duplicates + done.duplicates,
         )
-        waiting = [
-            row
-            for row in conn.execute(query.order_by(quarantine.c.id).with_for_update())
-            if is_granted(gateway_id, patterns, row.source) and _is_storable(row)
-        ]
-        return _release(store, conn, waiting, now_ms)
+
+
+def _waiting(conn: Connection, gateway_id: str, after: int) -> Sequence[Any]:
+    query = select(quarantine).where(
+        quarantine.c.gateway_id == gateway_id,
+        quarantine.c.id > after,
+        quarantine.c.source.is_not(None),
+        quarantine.c.released_at.is_(None),
+    )
+    return conn.execute(query.order_by(quarantine.c.id).limit(ENTRIES_MAX).with_for_update()).all()
 
 
 def _is_storable(row: Any) -> bool:
