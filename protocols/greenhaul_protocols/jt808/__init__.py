@@ -27,6 +27,13 @@ The border (`jt808.border`) has `readings_of`, `location_report_of`, `source_nam
 `event.header` has message_id, phone (digits as in the header), serial, is_2019, part.
 """
 
+from greenhaul_protocols.jt808 import (
+    messages_areas,
+    messages_control,
+    messages_information,
+    messages_media,
+    messages_records,
+)
 from greenhaul_protocols.jt808.conversation import (
     BAD_MESSAGE,
     FAILED,
@@ -45,7 +52,8 @@ from greenhaul_protocols.jt808.events import (
     UnknownMessage,
 )
 from greenhaul_protocols.jt808.header import Header, PartNumber, unwrap, wrap
-from greenhaul_protocols.jt808.layouts import Item, Undecodable
+from greenhaul_protocols.jt808.items import Item
+from greenhaul_protocols.jt808.layouts import Undecodable
 from greenhaul_protocols.jt808.messages import (
     Authentication,
     Heartbeat,
@@ -113,6 +121,11 @@ __all__ = [
     "Undecodable",
     "UnknownMessage",
     "is_downlink",
+    "messages_areas",
+    "messages_control",
+    "messages_information",
+    "messages_media",
+    "messages_records",
     "unwrap",
     "wants_answer",
     "wrap",

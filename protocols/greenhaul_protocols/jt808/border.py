@@ -21,14 +21,15 @@ from greenhaul_protocols.errors import EncodeError
 from greenhaul_protocols.jt808 import clock, layouts
 from greenhaul_protocols.jt808.events import BadBytes, UnknownMessage
 from greenhaul_protocols.jt808.header import Header
-from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS, ChargeState
-from greenhaul_protocols.jt808.layouts import Item
+from greenhaul_protocols.jt808.items import Item, Items
+from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.messages_location import (
     BatchReport,
     LocationAnswer,
     LocationReport,
 )
 from greenhaul_protocols.jt808.tables import find, item_of
+from greenhaul_protocols.jt808.vendor_items_table import ChargeState
 
 PROTOCOL = "jt808"
 
@@ -216,7 +217,7 @@ def _sort_items(items: tuple[Item, ...]) -> tuple[dict[str, Any], bytes, list[_M
 
 def _cargo(item: Item) -> _Make | None:
     found = find(LOCATION_ITEMS, item, 2019)
-    if found is None:
+    if found is None or found[0].name != "compartment_temperature_c":
         return None
     temperature_c = found[1]
     return lambda **how: CargoReading(**how, compartment_temperature_1_c=temperature_c)
@@ -257,7 +258,7 @@ def location_report_of(position: Position, *, extra_items: tuple[Item, ...] = ()
         for name in _POSITION_ITEMS.values()
         if (value := getattr(position, name)) is not None
     ]
-    others, used = layouts.Items("B", "location").read(position.items or b"", 0)
+    others, used = Items("B", "location").read(position.items or b"", 0)
     return LocationReport(
         alarms=position.alarms or 0,
         status=status,

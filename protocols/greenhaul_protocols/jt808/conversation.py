@@ -12,6 +12,7 @@ from greenhaul_protocols.jt808.declaration import (
     REVISIONS,
     decode,
     encode,
+    revisions_of,
 )
 from greenhaul_protocols.jt808.events import (
     BadBytes,
@@ -155,7 +156,7 @@ class Conversation:
         """As `send`, frame by frame: several terminals read only one frame from a packet."""
         message_id = MESSAGE_IDS[type(message)]
         revision = self._revision if to is None else self._revision_for(to)
-        if revision not in MESSAGES[message_id].revisions:
+        if revision not in revisions_of(type(message)):
             raise EncodeError(f"0x{message_id:04X} is not in {revision}")
         return self.send_body(message_id, encode(message, revision), to=to, phone=phone)
 
@@ -212,25 +213,28 @@ def wants_answer(message_id: int) -> bool:
 def read_body(message_id: int, body: bytes, revision: int) -> tuple[Any, bytes, int]:
     """Message, bytes left over, and the revision in which it was read.
 
-    Terminals send bodies of one edition under headers of another. The revision given is tried
-    first; one that leaves nothing over wins. Raises DecodeError as the revision given sees it.
+    Terminals send bodies of one edition under headers of another, and some messages have variants.
+    The revision given is tried first; another counts only if it leaves nothing over. Raises
+    DecodeError as the revision given sees it.
     """
-    message_class = MESSAGES[message_id].message_class
-    second: tuple[Any, bytes, int] | None = None
+    spec = MESSAGES[message_id]
+    own: tuple[Any, bytes, int] | None = None
     failure: DecodeError | None = None
     for candidate in _ORDER[revision]:
-        try:
-            message, rest = decode(message_class, body, candidate)
-        except DecodeError as error:
-            failure = failure or error
-            continue
-        if not rest:
-            return message, rest, candidate
-        second = second or (message, rest, candidate)
-    if second is None:
+        for message_class in spec.classes_of(candidate):
+            try:
+                message, rest = decode(message_class, body, candidate)
+            except DecodeError as error:
+                failure = failure or error
+                continue
+            if not rest:
+                return message, rest, candidate
+            if candidate == revision:
+                own = own or (message, rest, candidate)
+    if own is None:
         assert failure is not None
         raise failure
-    return second
+    return own
 
 
 _ORDER = {2011: (2011, 2013, 2019), 2013: (2013, 2011, 2019), 2019: (2019, 2013, 2011)}

@@ -13,13 +13,13 @@ plan: runs of constant size become one `struct`, the rest are read field by fiel
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.jt808.layouts import Fixed, Layout
-from greenhaul_protocols.jt808.notes import CountOf, When
+from greenhaul_protocols.jt808.notes import CountOf, IfLeft, When
 
 REVISIONS = (2011, 2013, 2019)
 
@@ -34,6 +34,26 @@ class MessageSpec:
     message_class: type[Any]
     clause: str
     revisions: tuple[int, ...]
+    variants: tuple["Variant", ...] = ()
+
+    def classes_of(self, revision: int) -> tuple[Any, ...]:
+        """The classes a body of this edition may be, in the order in which they are tried.
+
+        Terminals send messages before their edition has them, so there is always one.
+        """
+        variants = [v for v in self.variants if revision in v.revisions]
+        if any(v.replaces for v in variants):
+            return tuple(v.message_class for v in variants)
+        return (self.message_class, *(v.message_class for v in variants))
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Another body of the same message: of one edition, or of terminals that deviate."""
+
+    message_class: type[Any]
+    revisions: tuple[int, ...]
+    replaces: bool  # False: tried after the message's own class
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +63,7 @@ class Place:
     name: str
     layout: Layout | None  # None: this revision has no such field
     when: When | None
+    is_optional: bool  # may be missing at the end, see IfLeft
     notes: tuple[Any, ...]  # Meanings, BitNames
     default: Any
 
@@ -77,6 +98,29 @@ def message(message_id: int, *, clause: str, since: int = 2011) -> Callable[[C],
     return enter
 
 
+def variant(message_id: int, *, revisions: tuple[int, ...], replaces: bool) -> Callable[[C], C]:
+    """Enter a dataclass as another body of a message that is declared already."""
+
+    def enter(message_class: C) -> C:
+        spec = MESSAGES[message_id]
+        added = Variant(message_class, revisions, replaces)
+        MESSAGES[message_id] = replace(spec, variants=(*spec.variants, added))
+        MESSAGE_IDS[message_class] = message_id
+        return message_class
+
+    return enter
+
+
+def revisions_of(message_class: Any) -> tuple[int, ...]:
+    """The editions that have a message as this class says it."""
+    spec = MESSAGES[MESSAGE_IDS[message_class]]
+    for other in spec.variants:
+        if other.message_class is message_class:
+            return other.revisions
+    replaced = {r for v in spec.variants if v.replaces for r in v.revisions}
+    return tuple(year for year in spec.revisions if year not in replaced)
+
+
 @cache
 def places_of(cls: Any, revision: int) -> tuple[Place, ...]:
     """The fields of a declared class as one revision has them."""
@@ -87,9 +131,10 @@ def places_of(cls: Any, revision: int) -> tuple[Place, ...]:
         # The last layout wins: `Annotated[Word, …]` may narrow what Word says.
         layout = [note for note in metadata if isinstance(note, Layout)][-1].at(revision)
         when = next((note for note in metadata if isinstance(note, When)), None)
-        notes = tuple(note for note in metadata if not isinstance(note, Layout | When))
+        is_optional = any(isinstance(note, IfLeft) for note in metadata)
+        notes = tuple(note for note in metadata if not isinstance(note, Layout | When | IfLeft))
         default = None if field.default is MISSING else field.default
-        found.append(Place(field.name, layout, when, notes, default))
+        found.append(Place(field.name, layout, when, is_optional, notes, default))
     return tuple(found)
 
 
@@ -106,6 +151,7 @@ def encode(value: Any, revision: int) -> bytes:
     """The body for a message. Raises EncodeError for what the revision cannot carry."""
     out = bytearray()
     cls: Any = type(value)
+    ended_at = ""
     for place in places_of(cls, revision):
         field_value = getattr(value, place.name)
         when = place.when
@@ -113,8 +159,13 @@ def encode(value: Any, revision: int) -> bytes:
             if field_value != place.default:
                 raise EncodeError(f"{place.name}: {field_value!r} has no place in {revision}")
             continue
+        if field_value is None and place.is_optional:
+            ended_at = ended_at or place.name
+            continue
         if field_value is None:
             raise EncodeError(f"{place.name}: is missing")
+        if ended_at:
+            raise EncodeError(f"{place.name}: nothing may follow where {ended_at} is missing")
         try:
             _insist_on_count(place, value)
             out += place.layout.write(field_value)
@@ -137,7 +188,8 @@ def spans_of(cls: Any, body: bytes, revision: int) -> Iterator[Span]:
     at = 0
     for place in places_of(cls, revision):
         when = place.when
-        if place.layout is None or (when and not when.holds(values[when.field])):
+        is_missing = place.is_optional and at >= len(body)
+        if place.layout is None or is_missing or (when and not when.holds(values[when.field])):
             values[place.name] = place.default
             continue
         try:
@@ -158,7 +210,7 @@ def reader_of(cls: Any, revision: int) -> Reader:
     places = places_of(cls, revision)
     head = []
     for place in places:
-        if not isinstance(place.layout, Fixed) or place.when:
+        if not isinstance(place.layout, Fixed) or place.when or place.is_optional:
             break
         head.append(place)
     run = struct.Struct(">" + "".join(_code(place) for place in head))
@@ -177,8 +229,10 @@ def reader_of(cls: Any, revision: int) -> Reader:
         for index, convert in converters:
             values[index] = convert(values[index])
         at += run.size
-        for name, read_field, is_present, default in tail:
-            if is_present is not None and not is_present(values):
+        for name, read_field, is_present, is_optional, default in tail:
+            if (is_present is not None and not is_present(values)) or (
+                is_optional and at >= len(body)
+            ):
                 values.append(default)
                 continue
             try:
@@ -197,17 +251,21 @@ def _code(place: Place) -> str:
 
 
 _Values = list[Any]
-_TailStep = tuple[str, Reader, Callable[[_Values], bool] | None, Any]
+_TailStep = tuple[str, Reader, Callable[[_Values], bool] | None, bool, Any]
 
 
 def _tail_step(places: tuple[Place, ...], index: int) -> _TailStep:
     place, when = places[index], places[index].when
     if place.layout is None:
-        return place.name, _unreadable, lambda _values: False, place.default
+        return place.name, _unreadable, lambda _values: False, False, place.default
     if when is None:
-        return place.name, place.layout.read, None, place.default
+        return place.name, place.layout.read, None, place.is_optional, place.default
     at = [earlier.name for earlier in places[:index]].index(when.field)
-    return place.name, place.layout.read, lambda values: when.holds(values[at]), place.default
+
+    def is_present(values: _Values) -> bool:
+        return when.holds(values[at])
+
+    return place.name, place.layout.read, is_present, place.is_optional, place.default
 
 
 def _unreadable(_body: bytes, _at: int) -> tuple[Any, int]:

@@ -8,17 +8,36 @@ from greenhaul_protocols.catalogue import UNITS
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.jt808.clock import local_text_of
 from greenhaul_protocols.jt808.declaration import Place, Record, places_of, spans_of
+from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
-from greenhaul_protocols.jt808.layouts import Bcd, Counted, Item, Items, Layout, Sized, Undecodable
-from greenhaul_protocols.jt808.notes import BitNames, HexId, Meanings
+from greenhaul_protocols.jt808.layouts import (
+    Bcd,
+    BitFields,
+    Bytes,
+    Counted,
+    Layout,
+    Sized,
+    Undecodable,
+)
+from greenhaul_protocols.jt808.notes import BitNames, BitRanges, HexId, Meanings
 from greenhaul_protocols.jt808.parameters_table import PARAMETERS
 from greenhaul_protocols.jt808.tables import Table, find
+from greenhaul_protocols.jt808.texts import WireText
+from greenhaul_protocols.jt808.vendor_items_table import OBD_ITEMS, TRACKER_ITEMS
 
 # Tables an `Items` layout names; the id is written with as many digits as it has on the wire.
-TABLES: Mapping[str, Table] = {"location": LOCATION_ITEMS, "parameters": PARAMETERS}
+TABLES: Mapping[str, Table] = {
+    "location": LOCATION_ITEMS,
+    "parameters": PARAMETERS,
+    "tracker": TRACKER_ITEMS,
+    "obd": OBD_ITEMS,
+}
 
 # Units that no reading has and messages need.
-_MORE_UNITS = {"s": "s"}
+_MORE_UNITS = {"s": "s", "mv": "mV", "kpa": "kPa", "100ms": "100 ms"}
+
+
+_GARBLED = "\ufffd"  # what is no GBK reads so; the bytes stand beside
 
 
 class Line(NamedTuple):
@@ -46,9 +65,16 @@ def body_json(message: Any, revision: int) -> dict[str, Any]:
         value = getattr(message, place.name)
         if place.name == "cut" and not value:
             continue
+        if isinstance(place.layout, BitFields):
+            found |= value._asdict()
+            continue
         found[place.name] = _field_json(place, value, revision)
         if _is_time(place.layout) and found[place.name] is None:
             found[place.name + "_raw"] = value
+        elif isinstance(value, WireText) and _GARBLED in value:
+            found[place.name + "_raw"] = value.wire.hex()
+        elif isinstance(place.layout, Bytes) and place.layout.size and value is not None:
+            found[place.name + "_size"] = len(value)
     return found
 
 
@@ -75,6 +101,8 @@ def _value_json(value: Any, layout: Layout | None, revision: int) -> Any:
         return [_value_json(item, inner, revision) for item in value]
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(layout, BitFields):
+        return value._asdict()
     if is_dataclass(value):
         return body_json(value, revision)
     return value
@@ -135,6 +163,8 @@ def _meaning(notes: tuple[Any, ...], value: Any, revision: int) -> str:
             return note.names.get(value, "")
         if isinstance(note, BitNames):
             return ", ".join(note.of(value, revision))
+        if isinstance(note, BitRanges):
+            return note.text(value)
     return ""
 
 

@@ -26,7 +26,9 @@ from greenhaul_protocols.jt808.layouts import (
     Word_,
 )
 from greenhaul_protocols.jt808.notes import Meanings
+from greenhaul_protocols.jt808.safety_items_table import SAFETY_ITEMS
 from greenhaul_protocols.jt808.tables import Entry, Table, entries
+from greenhaul_protocols.jt808.vendor_items_table import VENDOR_ITEMS
 
 AREA_TYPES = Meanings({0: "none", 1: "circle", 2: "rectangle", 3: "polygon", 4: "route"})
 
@@ -80,14 +82,6 @@ class AnalogInputs:
     ad0: Word
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeState:
-    """0xE4: as trackers for electric vehicles send it."""
-
-    charging_flag: Byte
-    soc_percent: Byte
-
-
 # fmt: off
 LOCATION_ITEMS: Table = entries(
     [
@@ -118,10 +112,7 @@ LOCATION_ITEMS: Table = entries(
         Entry(0x18, "abnormal_driving", Word_, notes=(ABNORMAL_DRIVING_BITS,)),
         Entry(0x18, "abnormal_driving", Record(AbnormalDriving), size=3),
     ],
-    # Vendors, for vehicle power
-    [
-        Entry(0xD4, "soc_percent", Byte_),  # FF while charging
-        Entry(0xE4, "charge_state", Record(ChargeState), size=2),
-    ],
+    SAFETY_ITEMS,
+    VENDOR_ITEMS,
 )
 # fmt: on

@@ -1,21 +1,19 @@
 """The vocabulary of the standard's tables: how one field lies in a body, in both directions.
 
 A field's annotation names its layout; `declaration` compiles the annotations of a message into a
-reader and a writer. All numbers are big-endian, all text is GBK (STRING in the standard).
+reader and a writer. All numbers are big-endian. Text has a module of its own.
 
 Reading is faithful: what a terminal may have meant is kept. Writing is strict: what the standard
 cannot carry raises EncodeError.
 """
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
-
-# Bytes a sender may have filled a text up with, in front or behind.
-_PADDING = "\0 "
 
 
 class Undecodable(NamedTuple):
@@ -98,18 +96,58 @@ class Scaled(Fixed):
 
 @dataclass(frozen=True, eq=False)
 class SignMagnitude(Fixed):
-    """A WORD whose bit 15 means minus; the rest is the magnitude. Not two's complement."""
+    """A WORD whose bit 15 means minus; the rest is the magnitude. Not two's complement.
+
+    Two words say zero: -0.0 is the one with the bit.
+    """
 
     code: str = "H"
+    per_unit: int = 1
     converts = True
 
     def from_wire(self, wire: Any) -> Any:
-        return -(wire & 0x7FFF) if wire & 0x8000 else wire
+        if wire == 0x8000:
+            return -0.0
+        steps = -(wire & 0x7FFF) if wire & 0x8000 else wire
+        return steps if self.per_unit == 1 else steps / self.per_unit
 
     def to_wire(self, value: Any) -> Any:
-        if abs(value) > 0x7FFF:
+        steps = abs(round(value * self.per_unit))
+        if steps > 0x7FFF:
             raise ValueError("15 bits of magnitude")
-        return value if value >= 0 else 0x8000 | -value
+        return steps | 0x8000 if math.copysign(1, value) < 0 else steps
+
+
+class BitFields(Fixed):
+    """Several values in the bits of one number.
+
+    cls is a NamedTuple; `bits` says for each of its fields the lowest bit and how many there are.
+    A field annotated `bool` is a flag.
+    """
+
+    converts = True
+
+    def __init__(self, code: str, cls: Any, bits: Mapping[str, tuple[int, int]]) -> None:
+        hints = get_type_hints(cls)
+        assert tuple(hints) == tuple(bits), f"{cls.__name__}: bits for other fields than declared"
+        self.code = code
+        self.cls = cls
+        self._parts = [
+            (lowest, (1 << count) - 1, hints[name] is bool)
+            for name, (lowest, count) in bits.items()
+        ]
+
+    def from_wire(self, wire: Any) -> Any:
+        values = ((wire >> lowest & mask, is_flag) for lowest, mask, is_flag in self._parts)
+        return self.cls(*(bool(value) if is_flag else value for value, is_flag in values))
+
+    def to_wire(self, value: Any) -> Any:
+        wire = 0
+        for part, (lowest, mask, _) in zip(value, self._parts, strict=True):
+            if not 0 <= part <= mask:
+                raise ValueError(f"{part} does not fit its bits")
+            wire |= int(part) << lowest
+        return wire
 
 
 class Bcd(Fixed):
@@ -143,53 +181,6 @@ class FixedBytes(Fixed):
         return value
 
 
-class FixedText(Fixed):
-    """BYTE[n] or STRING of constant size: text filled up with `pad`, behind or in front."""
-
-    converts = True
-
-    def __init__(self, size: int, *, pad: bytes = b"\0", pad_in_front: bool = False) -> None:
-        self.code = f"{size}s"
-        self.pad = pad
-        self.pad_in_front = pad_in_front
-
-    def from_wire(self, wire: Any) -> Any:
-        return text_of(wire)
-
-    def to_wire(self, value: Any) -> Any:
-        wire = gbk_of(value)
-        if len(wire) > self.size:
-            raise ValueError(f"{self.size} bytes of GBK")
-        return (
-            wire.rjust(self.size, self.pad)
-            if self.pad_in_front
-            else wire.ljust(self.size, self.pad)
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Text(Layout):
-    """STRING of changing size: behind its size (`size`), or to the end of the body.
-
-    is_terminated: ends with NUL even when empty, as the 2011 text has it.
-    """
-
-    size: Fixed | None = None
-    size_max: int | None = None
-    is_terminated: bool = False
-
-    def read(self, body: bytes, at: int) -> tuple[str, int]:
-        wire, at = _sized_bytes(self.size, body, at)
-        return text_of(wire), at
-
-    def write(self, value: str) -> bytes:
-        wire = gbk_of(value)
-        if self.size_max is not None and len(wire) > self.size_max:
-            raise EncodeError(f"{value!r} has {len(wire)} bytes of GBK, {self.size_max} fit")
-        wire += b"\0" if self.is_terminated else b""
-        return self.size.write(len(wire)) + wire if self.size else wire
-
-
 @dataclass(frozen=True, eq=False)
 class Bytes(Layout):
     """Bytes behind their size, or to the end of the body."""
@@ -197,7 +188,7 @@ class Bytes(Layout):
     size: Fixed | None = None
 
     def read(self, body: bytes, at: int) -> tuple[bytes, int]:
-        return _sized_bytes(self.size, body, at)
+        return sized_bytes(self.size, body, at)
 
     def write(self, value: bytes) -> bytes:
         return self.size.write(len(value)) + value if self.size else value
@@ -275,62 +266,32 @@ class Sized(Layout):
         return self.size.write(len(wire)) + wire
 
 
-class Item(NamedTuple):
-    """An id-length-value item as it came. What it says stands in a table of items."""
-
-    id: int
-    raw: bytes
-
-
 @dataclass(frozen=True, eq=False)
-class Items(Layout):
-    """Id-length-value items. Unknown ids, order and repetitions are kept.
+class BySize(Layout):
+    """The last field of a structure, in one of several layouts: the bytes left decide."""
 
-    Without a count they run to the end of the body, and reading stops before an item whose length
-    runs past it; table: name under which describers find what the ids mean.
-    """
+    layouts: Mapping[int, Layout]
 
-    id_code: Literal["B", "H", "I"]
-    table: str
-    count: Fixed | None = None
-    packet_count: Fixed | None = None
+    def at(self, revision: int) -> "Layout | None":
+        found = {size: layout.at(revision) for size, layout in self.layouts.items()}
+        return BySize({size: layout for size, layout in found.items() if layout is not None})
 
-    def read(self, body: bytes, at: int) -> tuple[tuple[Item, ...], int]:
-        if self.count is None:
-            return self._to_end(body, at)
-        count = 0
-        for counter in (self.count, self.packet_count):
-            if counter is not None:
-                count, at = counter.read(body, at)
-        found: list[Item] = []
-        id_size = struct.calcsize(">" + self.id_code)
-        end = len(body)
-        for number in range(count):
-            value_at = at + id_size + 1
-            if value_at > end or value_at + body[value_at - 1] > end:
-                raise DecodeError(f"[{number}] of {count} items runs past the end of the body")
-            at = value_at + body[value_at - 1]
-            item_id = int.from_bytes(body[value_at - 1 - id_size : value_at - 1], "big")
-            found.append(Item(item_id, body[value_at:at]))
-        return tuple(found), at
+    def read(self, body: bytes, at: int) -> tuple[Any, int]:
+        layout = self.layouts.get(len(body) - at)
+        if layout is None:
+            sizes = " or ".join(map(str, self.layouts))
+            raise DecodeError(f"wants {sizes} bytes at {at}, has {len(body) - at}")
+        return layout.read(body, at)
 
-    def _to_end(self, body: bytes, at: int) -> tuple[tuple[Item, ...], int]:
-        assert self.id_code == "B", "only location reports have items without a count"
-        found: list[Item] = []
-        last = len(body) - 2
-        while at <= last:
-            behind = at + 2 + body[at + 1]
-            if behind > last + 2:
-                break
-            found.append(Item(body[at], body[at + 2 : behind]))
-            at = behind
-        return tuple(found), at
-
-    def write(self, value: tuple[Item, ...]) -> bytes:
-        counters = (c.write(len(value)) for c in (self.count, self.packet_count) if c is not None)
-        id_layout = Number(self.id_code)
-        items = (id_layout.write(i) + Byte_.write(len(raw)) + raw for i, raw in value)
-        return b"".join(counters) + b"".join(items)
+    def write(self, value: Any) -> bytes:
+        for size, layout in self.layouts.items():
+            try:
+                wire = layout.write(value)
+            except EncodeError:
+                continue
+            if len(wire) == size:
+                return wire
+        raise EncodeError(f"{value!r} fits none of its layouts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,26 +307,8 @@ class ByVersion(Layout):
         return None if layout is None else layout.at(revision)
 
 
-def text_of(wire: bytes) -> str:
-    """GBK text without its padding. Bytes that are no GBK read as U+FFFD; the raw frame has them.
-
-    GB 18030 contains GBK, and newer terminals send characters that only it has.
-    """
-    return wire.decode("gb18030", errors="replace").strip(_PADDING)
-
-
-def gbk_of(text: str) -> bytes:
-    """GBK bytes. Raises EncodeError for what would not come back: a character GBK lacks, or a NUL
-    or space at an end, where it reads as padding."""
-    if text != text.strip(_PADDING):
-        raise EncodeError(f"{text!r} begins or ends with what reads as padding")
-    try:
-        return text.encode("gbk")
-    except UnicodeEncodeError as error:
-        raise EncodeError(f"{text!r} has characters GBK lacks") from error
-
-
-def _sized_bytes(size_layout: Fixed | None, body: bytes, at: int) -> tuple[bytes, int]:
+def sized_bytes(size_layout: Fixed | None, body: bytes, at: int) -> tuple[bytes, int]:
+    """Bytes behind their size, or to the end, and the offset behind them. Raises DecodeError."""
     if size_layout is None:
         return body[at:], len(body)
     size, at = size_layout.read(body, at)
@@ -375,6 +318,8 @@ def _sized_bytes(size_layout: Fixed | None, body: bytes, at: int) -> tuple[bytes
 
 
 Byte_, Word_, Dword_ = Number("B"), Number("H"), Number("I")
+
+SignedWord = Annotated[int, Number("h")]  # below sea level, or below zero
 
 Byte = Annotated[int, Byte_]
 Word = Annotated[int, Word_]

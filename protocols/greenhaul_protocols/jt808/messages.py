@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from greenhaul_protocols.jt808.declaration import message
+from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.layouts import (
     Bcd,
     Byte,
@@ -15,14 +16,11 @@ from greenhaul_protocols.jt808.layouts import (
     ByVersion,
     Counted,
     Dword_,
-    FixedText,
-    Item,
-    Items,
-    Text,
     Word,
     Word_,
 )
-from greenhaul_protocols.jt808.notes import HexId, Meanings, equals
+from greenhaul_protocols.jt808.notes import BitNames, HexId, Meanings, equals
+from greenhaul_protocols.jt808.texts import FixedText, Text
 
 ANSWER_RESULTS = Meanings(
     {0: "ok", 1: "failed", 2: "bad message", 3: "unsupported", 4: "alarm confirmed"}
@@ -223,13 +221,27 @@ class LinkCheck:
     """The platform asks whether the link is alive (链路检测)."""
 
 
+TEXT_BITS = BitNames(
+    {
+        0: {2011: "urgent", 2019: "service"},  # since 2019 with bit 1 one number: 3 is a notice
+        1: {2019: "urgent"},
+        2: "display",
+        3: "tts",
+        4: {2011: "advertising_screen", 2019: ""},
+        5: {2013: "can_fault_codes"},  # else navigation
+    }
+)
+
+
 @message(0x8300, clause="8.23")
 @dataclass(frozen=True, slots=True)
 class TextMessage:
     """Text for the driver (文本信息下发)."""
 
-    flags: Byte
-    text_type: Annotated[int | None, ByVersion({2019: Byte_})] = None  # 1 notice, 2 service
+    flags: Annotated[Byte, TEXT_BITS]
+    text_type: Annotated[
+        int | None, ByVersion({2019: Byte_}), Meanings({1: "notice", 2: "service"})
+    ] = None
     text: Annotated[
         str, ByVersion({2011: Text(size_max=1024, is_terminated=True), 2013: Text(size_max=1024)})
     ] = ""

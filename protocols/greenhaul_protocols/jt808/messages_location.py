@@ -5,6 +5,7 @@ from typing import Annotated
 
 from greenhaul_protocols.jt808.bits_table import ALARM_BITS, STATUS_BITS
 from greenhaul_protocols.jt808.declaration import Record, message
+from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.layouts import (
     BcdTime,
     Byte,
@@ -14,8 +15,6 @@ from greenhaul_protocols.jt808.layouts import (
     Degrees,
     Dword,
     Dword_,
-    Item,
-    Items,
     Scaled,
     Sized,
     Undecodable,
@@ -25,11 +24,10 @@ from greenhaul_protocols.jt808.layouts import (
 from greenhaul_protocols.jt808.notes import CountOf, Meanings, differs
 
 
-@message(0x0200, clause="8.18")
 @dataclass(frozen=True, slots=True)
-class LocationReport:
-    """Where the terminal is (位置信息汇报). Coordinates are unsigned; status bits 2 and 3 say
-    south and west."""
+class Location:
+    """The 28 bytes every location begins with (位置基本信息). Coordinates are unsigned; status bits
+    2 and 3 say south and west."""
 
     alarms: Annotated[Dword, ALARM_BITS]
     status: Annotated[Dword, STATUS_BITS]
@@ -39,6 +37,13 @@ class LocationReport:
     speed_kmh: Annotated[float, Scaled("H", per_unit=10)]
     heading_deg: Word  # clockwise from north
     device_time: BcdTime  # printed at offset 21, really at 22
+
+
+@message(0x0200, clause="8.18")
+@dataclass(frozen=True, slots=True)
+class LocationReport(Location):
+    """Where the terminal is (位置信息汇报), and what it says beside."""
+
     items: Annotated[tuple[Item, ...], Items("B", "location")] = ()
     # Bytes behind the last whole item: one whose length runs past the end.
     cut: Annotated[bytes, Bytes()] = b""

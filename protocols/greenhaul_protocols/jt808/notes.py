@@ -16,6 +16,12 @@ class When:
 
 
 @dataclass(frozen=True, eq=False)
+class IfLeft:
+    """Stands beside a layout: the field may be missing at the end of the structure, and whether it
+    is there only the number of bytes tells. Missing, its value is None, and none may follow."""
+
+
+@dataclass(frozen=True, eq=False)
 class CountOf:
     """Stands beside a layout: the field is the length of a list that does not follow at once. Only
     writing insists on it."""
@@ -60,6 +66,20 @@ class BitNames:
         return name or f"bit {bit}"
 
 
+@dataclass(frozen=True, eq=False)
+class BitRanges:
+    """Stands beside a layout: parts of the number. Lowest bit and how many, to a name."""
+
+    names: Mapping[tuple[int, int], str]
+
+    def text(self, value: int) -> str:
+        """Every part as `name=number`."""
+        return ", ".join(
+            f"{name}={value >> lowest & (1 << count) - 1}"
+            for (lowest, count), name in self.names.items()
+        )
+
+
 def equals(field: str, wanted: int) -> When:
     """Present only if `field` has this value."""
     return When(field, lambda value: value == wanted, f"{field} = {wanted}")
@@ -68,3 +88,8 @@ def equals(field: str, wanted: int) -> When:
 def differs(field: str, unwanted: int) -> When:
     """Present only if `field` has another value."""
     return When(field, lambda value: value != unwanted, f"{field} ≠ {unwanted}")
+
+
+def has_bit(field: str, bit: int) -> When:
+    """Present only if a bit of `field` is set."""
+    return When(field, lambda value: bool(value >> bit & 1), f"bit {bit} of {field}")

@@ -12,10 +12,10 @@ from greenhaul_protocols.jt808.layouts import (
     FixedBytes,
     Layout,
     Scaled,
-    Text,
     Word_,
 )
 from greenhaul_protocols.jt808.tables import Entry, Table, entries
+from greenhaul_protocols.jt808.texts import Text
 
 _TEXT = Text()
 

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
-from greenhaul_protocols.jt808.layouts import Fixed, Item, Layout
+from greenhaul_protocols.jt808.items import Item
+from greenhaul_protocols.jt808.layouts import Fixed, Layout
 
 
 @dataclass(frozen=True, eq=False)
