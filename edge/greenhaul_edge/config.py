@@ -20,7 +20,7 @@ class GatewaySettings:
     """[gateway]"""
 
     id: Annotated[str, Matches(GATEWAY_ID.pattern, "1 to 64 letters, digits, dots, _ and -")]
-    vehicle: str = ""  # suggested binding of the gateway's own inputs
+    vehicle: str = ""  # suggested binding of the gateway's own inputs; both stand in its presence
     timezone: str = "Asia/Shanghai"
 
 

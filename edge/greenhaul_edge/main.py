@@ -164,6 +164,7 @@ def _assemble(config: Config) -> Agent:
             config.uplink.unreceipted_max_kb * 1024,
         ),
         ack_timeout_s=config.uplink.ack_timeout_s,
+        about={"vehicle": config.gateway.vehicle, "timezone": config.gateway.timezone},
         on_server_time=lambda utc_ms, at_ms: agent.learn_server_time(utc_ms, at_ms),
     )
     sources = [_make_source(config, name, outbox, clock) for name in config.sources]

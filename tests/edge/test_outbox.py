@@ -107,10 +107,10 @@ def test_a_settled_row_is_deleted_only_as_a_whole(outbox_path: Path) -> None:
 def test_the_file_shrinks_when_readings_are_delivered(outbox_path: Path) -> None:
     bounds = Bounds(grace_size_max=0, grace_age_ms_max=0)
     with closing(open_small(outbox_path, bounds)) as file:
-        file.append([Batch(positions(2_000, i * 2_000)) for i in range(40)], 0)
+        file.append([Batch(positions(1_000, i * 1_000)) for i in range(30)], 0)
         file.mark_sent()
         full = file.size
-        file.take_receipt(receipt(file, 1, (1, 80_000)), 1)
+        file.take_receipt(receipt(file, 1, (1, 30_000)), 1)
         while file.trim(2):
             pass
         assert file.size < full / 5
@@ -156,11 +156,11 @@ def test_closing_commits_what_waits(
 def test_a_full_outbox_evicts_what_may_be_and_names_it(
     outbox_path: Path, readings_in: ReadingsIn
 ) -> None:
-    bounds = Bounds(size_max=400_000)
+    bounds = Bounds(size_max=200_000)
     with closing(open_small(outbox_path, bounds)) as file:
         file.append([Batch(positions(500, source="808:1"))], 0)
-        for i in range(100):
-            batch = Batch(positions(500, 10_000 + i * 500, "gw/gnss"), Priority.EVICTABLE)
+        for i in range(60):
+            batch = Batch(positions(250, 10_000 + i * 250, "gw/gnss"), Priority.EVICTABLE)
             file.append([batch], i)
         assert file.size <= bounds.size_max
         lane = file.ledger.lane(1)
@@ -175,10 +175,10 @@ def test_a_full_outbox_evicts_what_may_be_and_names_it(
 
 
 def test_delivered_readings_go_before_anything_is_evicted(outbox_path: Path) -> None:
-    bounds = Bounds(size_max=400_000)
+    bounds = Bounds(size_max=150_000)
     with closing(open_small(outbox_path, bounds)) as file:
-        for i in range(60):
-            batch = Batch(positions(500, i * 500, "gw/gnss"), Priority.EVICTABLE)
+        for i in range(40):
+            batch = Batch(positions(250, i * 250, "gw/gnss"), Priority.EVICTABLE)
             file.append([batch], i)
             file.mark_sent()
             file.take_receipt(receipt(file, i + 1, (1, file.ledger.lane(1).next - 1)), i)
@@ -327,28 +327,41 @@ while True:
 """
 
 
+def run_and_kill(script: str, path: Path, start: int, lines: int) -> int:
+    """How many readings it had acknowledged when it was killed, after so many lines."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), str(start)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    with writer.stdout:
+        for _ in range(lines):
+            writer.stdout.readline()
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = [start, *map(int, writer.stdout.read().split())]
+    writer.wait()
+    return max(acknowledged)
+
+
 def test_a_killed_process_loses_nothing_it_acknowledged(
     outbox_path: Path, readings_in: ReadingsIn
 ) -> None:
     acknowledged = 0
     for kill in range(4):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(outbox_path), str(acknowledged)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert writer.stdout is not None
-        for _ in range(20 + 13 * kill):
-            acknowledged = int(writer.stdout.readline())
-        writer.send_signal(signal.SIGKILL)
-        acknowledged = max([acknowledged, *map(int, writer.stdout.read().split())])
-        writer.wait()
-        writer.stdout.close()
+        acknowledged = run_and_kill(WRITER, outbox_path, acknowledged, 20 + 13 * kill)
         held = {reading.device_time_ms for reading in readings_in(outbox_path)}
         assert held >= set(range(acknowledged))
     status = read_outbox(outbox_path)
     assert status.is_balanced
     assert status.epochs[0].lanes[0].appended == status.held_readings
+
+
+def test_acknowledging_before_the_commit_would_be_caught(
+    outbox_path: Path, readings_in: ReadingsIn
+) -> None:
+    hasty = WRITER.replace("is_urgent=True).result()", "is_urgent=False)")
+    acknowledged = run_and_kill(hasty, outbox_path, 0, 50)
+    held = {reading.device_time_ms for reading in readings_in(outbox_path)}
+    assert not held >= set(range(acknowledged))
 
 
 def test_a_hung_disk_is_not_waited_for_in_memory(outbox_path: Path, clock: Clock) -> None:

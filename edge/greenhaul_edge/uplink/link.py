@@ -66,10 +66,12 @@ class Uplink:
         pace: Pace,
         ack_timeout_s: float = 20.0,
         on_server_time: OnServerTime = lambda _utc_ms, _at_ms: None,
+        about: Mapping[str, str] | None = None,
         random: Random | None = None,
     ) -> None:
         self._outbox, self._outbox_file, self._clock = outbox, outbox_file, clock
         self._make_wire, self._on_server_time = make_wire, on_server_time
+        self._about = dict(about or {})  # stands in the gateway's presence
         self._ack_timeout_ms = round(ack_timeout_s * 1000)
         self._random = random or Random()
         self._schedule = Schedule(pace, self._random)
@@ -147,6 +149,8 @@ class Uplink:
             self._connection += 1
             self._wire = self._make_wire(self._connection, self._events.put)
         event = self._next_event(now_ms)
+        if self._wire is None:
+            event = None  # the echo of a wire that was closed
         match event:
             case Connected(connection=self._connection, receive_max=receive_max):
                 self._connected(receive_max)
@@ -187,8 +191,8 @@ class Uplink:
         view = self._outbox.view()
         self._schedule.connected(view, receive_max)
         self._messages.clear()
-        at = format_time(self._clock.now_ms())
-        self._publish(state_topic(self._outbox.gateway), presence(True, at=at), is_retained=True)
+        here = presence(True, at=format_time(self._clock.now_ms()), **self._about)
+        self._publish(state_topic(self._outbox.gateway), here, is_retained=True)
         self._hello_interval_ms = HELLO_MS_MIN
         self._say_hello(view)
         if self._is_gate_open:

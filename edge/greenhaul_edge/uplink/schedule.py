@@ -173,12 +173,15 @@ class Schedule:
                 del self._flights[key]
 
     def wake_ms(self, now_ms: int) -> int:
-        """When to look again if nothing happens."""
-        times = [now_ms + self._pace.resend_after_ms]
-        times += [at + self._pace.send_window_ms for at in self._live_since_ms.values()]
+        """When to look again if nothing happens.
+
+        What is due already and was not sent waits for a PUBACK or a receipt, not for a time.
+        """
+        times = [at + self._pace.send_window_ms for at in self._live_since_ms.values()]
         if self._probe_at_ms is not None:
             times.append(self._probe_at_ms)
-        return max(min(times), now_ms + 10)
+        ahead = [at_ms for at_ms in times if at_ms > now_ms]
+        return min([*ahead, now_ms + self._pace.resend_after_ms])
 
     def _unsent(self, lane: LaneView) -> RangeSet:
         ranges = lane.unsettled.copy()

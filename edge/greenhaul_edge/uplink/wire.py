@@ -79,6 +79,7 @@ class PahoWire:
         self._connection, self._report = connection, report
         self._client = self._make_client()
         self._is_closed = False
+        self._lock = threading.Lock()  # closing, and connecting in another thread
         # Name lookup and connecting may hang: never in the caller's thread.
         threading.Thread(target=self._connect, name="uplink connect", daemon=True).start()
 
@@ -91,7 +92,8 @@ class PahoWire:
 
     def close(self, farewell: bytes | None = None) -> None:
         """End the connection; farewell: presence to leave behind."""
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
         if farewell is not None and self._client.is_connected():
             info = self._client.publish(state_topic(self._gateway), farewell, qos=1, retain=True)
             try:
@@ -100,6 +102,10 @@ class PahoWire:
                 log.info("presence not published: %s", error)
         self._client.disconnect()
         self._client.loop_stop()
+        # Callbacks hold this object and it holds the client: without the cycle paho's sockets
+        # are closed now, not when the garbage collector comes by.
+        self._client.on_connect = self._client.on_disconnect = None
+        self._client.on_publish = self._client.on_message = None
 
     def _connect(self) -> None:
         settings = self._settings
@@ -108,8 +114,9 @@ class PahoWire:
         except (OSError, ValueError) as error:
             self._report(Closed(self._connection, f"{settings.host}:{settings.port}: {error}"))
             return
-        if not self._is_closed:
-            self._client.loop_start()
+        with self._lock:
+            if not self._is_closed:
+                self._client.loop_start()
 
     def _make_client(self) -> paho.Client:
         settings = self._settings
