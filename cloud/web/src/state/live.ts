@@ -11,7 +11,7 @@ import {
   takePositions,
 } from "./fleet";
 import { followSelected } from "./selection";
-import { askSession } from "./session";
+import { askSession, seesInstallation } from "./session";
 import { startClock } from "./settings";
 import { loadViolations, takeViolations } from "./violations";
 
@@ -28,8 +28,7 @@ async function loadAll(): Promise<void> {
     loadPositions(),
     loadFences(),
     loadViolations(),
-    loadUnclaimedSources(),
-    loadGateways(),
+    ...(seesInstallation() ? [loadUnclaimedSources(), loadGateways()] : []),
   ]);
   isLoaded.value = true;
 }

@@ -11,6 +11,8 @@ export const userRole = ref("");
 
 /** What changes anything is offered only to those whose role may do it; the server decides. */
 export const mayDrawFences = (): boolean => ["admin", "regulator"].includes(userRole.value);
+/** Gateways and sources of nobody's are no single enterprise's business. */
+export const seesInstallation = (): boolean => userRole.value !== "manager";
 export const mayClaimSources = (): boolean => ["admin", "manager"].includes(userRole.value);
 
 function enter(answer: SessionAnswer): void {
