@@ -90,11 +90,11 @@ class Due(NamedTuple):
 class Member:
     """One truck with its terminal."""
 
-    def __init__(self, truck: Truck, link: Link, rng: random.Random, born_s: float) -> None:
+    def __init__(self, truck: Truck, link: Link, rng: random.Random) -> None:
         self.truck = truck
         self.link = link
         self.rng = rng
-        self.lived_s = born_s  # simulated time the truck has reached
+        self.lived_s = 0.0  # simulated time the truck has reached
 
     @property
     def session(self) -> Session:
@@ -112,11 +112,12 @@ class Fleet:
         self._ledger = ledger
         self._streets = streets or town_of(plan.scenario, plan.seed)
         self._stopping = asyncio.Event()
-        self._members: list[Member] = []
         self._figures = FleetFigures()
-        wall_s = time.time()
-        self._wall_offset_s = wall_s - asyncio.get_running_loop().time()
-        self._clock = SimClock(plan.speed, wall_s, plan.run_s or OPEN_END_RUN_S)
+        self._wall_offset_s = time.time() - asyncio.get_running_loop().time()
+        identities = fleet_identities(plan.scenario.fleet.terminals, plan.seed, plan.revision)
+        self._members = [self._member(identity) for identity in identities]
+        # Last: building thousands of trucks takes seconds that nobody drives in.
+        self._clock = SimClock(plan.speed, time.time(), plan.run_s or OPEN_END_RUN_S)
 
     @property
     def start_s(self) -> float:
@@ -145,9 +146,6 @@ class Fleet:
     async def run(self) -> FleetFigures:
         """The whole simulation."""
         plan = self._plan
-        count = plan.scenario.fleet.terminals
-        identities = fleet_identities(count, plan.seed, plan.revision)
-        self._members = [self._member(identity) for identity in identities]
         async with asyncio.TaskGroup() as group:
             links = [
                 group.create_task(self._connect(index, member.link))
@@ -176,7 +174,7 @@ class Fleet:
             record=self._record,
             wall_offset_s=self._wall_offset_s,
         )
-        return Member(truck, link, rng, self._clock.start_s)
+        return Member(truck, link, rng)
 
     async def _connect(self, index: int, link: Link) -> None:
         await asyncio.sleep(index / _CONNECTS_PER_S)
@@ -191,6 +189,7 @@ class Fleet:
         interval_s = self._plan.scenario.fleet.interval_s
         queue: list[Due] = []
         for index, member in enumerate(self._members):
+            member.lived_s = self._clock.start_s
             first_s = float(int(self._clock.start_s + member.rng.uniform(0, interval_s)) + 1)
             queue.append(Due(self._clock.wall(first_s), index, first_s))
         heapq.heapify(queue)

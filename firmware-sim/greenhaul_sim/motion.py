@@ -126,7 +126,9 @@ class Truck:
     def _warm_up(self) -> None:
         """Begin somewhere on the way, so that a fleet does not leave its depots in step."""
         self._depart()
-        self.advance(self._rng.uniform(0.0, 600.0))
+        self._at = self._rng.randrange(len(self._way) - 1)
+        self._look_ahead()
+        self.advance(self._rng.uniform(0.0, 30.0))
 
     def _step(self, step_s: float) -> None:
         self._wander(step_s)
