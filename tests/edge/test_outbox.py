@@ -107,10 +107,10 @@ def test_a_settled_row_is_deleted_only_as_a_whole(outbox_path: Path) -> None:
 def test_the_file_shrinks_when_readings_are_delivered(outbox_path: Path) -> None:
     bounds = Bounds(grace_size_max=0, grace_age_ms_max=0)
     with closing(open_small(outbox_path, bounds)) as file:
-        file.append([Batch(positions(1_000, i * 1_000)) for i in range(30)], 0)
+        file.append([Batch(positions(2_000, i * 2_000)) for i in range(30)], 0)
         file.mark_sent()
         full = file.size
-        file.take_receipt(receipt(file, 1, (1, 30_000)), 1)
+        file.take_receipt(receipt(file, 1, (1, 60_000)), 1)
         while file.trim(2):
             pass
         assert file.size < full / 5
@@ -156,7 +156,7 @@ def test_closing_commits_what_waits(
 def test_a_full_outbox_evicts_what_may_be_and_names_it(
     outbox_path: Path, readings_in: ReadingsIn
 ) -> None:
-    bounds = Bounds(size_max=200_000)
+    bounds = Bounds(size_max=100_000)
     with closing(open_small(outbox_path, bounds)) as file:
         file.append([Batch(positions(500, source="808:1"))], 0)
         for i in range(60):
@@ -175,7 +175,7 @@ def test_a_full_outbox_evicts_what_may_be_and_names_it(
 
 
 def test_delivered_readings_go_before_anything_is_evicted(outbox_path: Path) -> None:
-    bounds = Bounds(size_max=150_000)
+    bounds = Bounds(size_max=100_000)
     with closing(open_small(outbox_path, bounds)) as file:
         for i in range(40):
             batch = Batch(positions(250, i * 250, "gw/gnss"), Priority.EVICTABLE)
