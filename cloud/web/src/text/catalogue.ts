@@ -126,7 +126,6 @@ export const catalogue = {
   "violations.began": { zh: "开始", en: "Began" },
   "violations.ended": { zh: "结束", en: "Ended" },
   "violations.lasted": { zh: "持续", en: "Lasted" },
-  "violations.fence": { zh: "围栏", en: "Fence" },
   "violations.certainty": { zh: "确定程度", en: "Certainty" },
   "violations.visit": { zh: "进出记录", en: "Visit" },
   "violations.noVisit": { zh: "未到访", en: "No visit" },
@@ -215,7 +214,6 @@ export const catalogue = {
   "map.home": { zh: "显示全部车辆", en: "Show all trucks" },
   "map.zoomIn": { zh: "放大", en: "Zoom in" },
   "map.zoomOut": { zh: "缩小", en: "Zoom out" },
-  "map.north": { zh: "拖动旋转，点击回正北", en: "Drag to rotate, click to face north" },
   "map.noWebgl": {
     zh: "浏览器未启用 WebGL，无法显示地图；列表仍可使用。",
     en: "This browser has no WebGL, so there is no map; the lists still work.",
