@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from greenhaul_cloud.api.context import system_now_ms
 from greenhaul_cloud.auth.passwords import PASSWORD_LENGTH_MAX, hash_password
 from greenhaul_cloud.auth.principal import Role
 from greenhaul_cloud.auth.secrets import hash_secret, new_token
+from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
 from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_cloud.store import accounts, registry
@@ -96,10 +96,11 @@ def add_gateway(config: CloudConfig, args: argparse.Namespace) -> int:
     if not GATEWAY_ID.fullmatch(args.id):
         raise ConfigError(f"gateway id {args.id!r}: 1 to 64 of letters, digits, dot, _ and -")
     now_ms = system_now_ms()
-    with _opened(config) as store, store.write() as connection:
-        is_new = put_gateway(connection, args.id, args.sources, now_ms)
-        detail = {"sources": args.sources}
-        accounts.record(connection, now_ms, _SHELL, "gateway.put", args.id, detail)
+    with _opened(config) as store:
+        is_new = put_gateway(store, args.id, args.sources, now_ms)
+        with store.write() as connection:
+            detail = {"sources": args.sources}
+            accounts.record(connection, now_ms, _SHELL, "gateway.put", args.id, detail)
     granted = ", ".join([f"{args.id}/*", *args.sources])
     print(f"{args.id}: {'new' if is_new else 'changed'}; may carry {granted}")
     return 0

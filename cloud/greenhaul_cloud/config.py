@@ -238,7 +238,7 @@ def _settled(config: CloudConfig, path: Path) -> CloudConfig:
     folder = path.resolve().parent
     store = config.store.model_copy(
         update={
-            "url": _anchored_url(config.store.url, folder),
+            "url": _anchored_url(config.store.url, path),
             "password": _secret(config.store, "store", path),
         }
     )
@@ -255,13 +255,17 @@ def _settled(config: CloudConfig, path: Path) -> CloudConfig:
     )
 
 
-def _anchored_url(text: str, folder: Path) -> str:
+def _anchored_url(text: str, path: Path) -> str:
     url = make_url(text)
     if url.drivername != "sqlite":
         return text
     if not url.database or url.database == ":memory:":
-        raise ConfigError("store.url: name a file, as in sqlite:///greenhaul.db: memory forgets")
-    return url.set(database=str(folder / url.database)).render_as_string(hide_password=False)
+        raise ConfigError(
+            f"{path}: store.url: name a file, as in sqlite:///greenhaul.db: memory forgets"
+        )
+    return url.set(database=str(path.resolve().parent / url.database)).render_as_string(
+        hide_password=False
+    )
 
 
 def _secret(section: StoreConfig | BrokerConfig, name: str, path: Path) -> SecretStr | None:

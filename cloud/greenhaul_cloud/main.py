@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenhaul_cloud import commands, evaluate, service
+from greenhaul_cloud import commands, evaluate
 from greenhaul_cloud.auth.principal import Role
 from greenhaul_cloud.config import CloudConfig, load_config
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
@@ -33,19 +33,18 @@ def _configured(act: Callable[[CloudConfig, argparse.Namespace], int]) -> Act:
     return lambda args: act(load_config(args.config), args)
 
 
-def _serve(config: CloudConfig, args: argparse.Namespace) -> int:
-    service.run(config, has_collector=True, has_api=True, ready_file=args.ready_file)
-    return 0
+def _running(*, has_collector: bool, has_api: bool) -> Act:
+    """An act that lasts until a signal."""
 
+    def act(config: CloudConfig, args: argparse.Namespace) -> int:
+        from greenhaul_cloud import service  # a second of imports the short commands can do without
 
-def _collect(config: CloudConfig, args: argparse.Namespace) -> int:
-    service.run(config, has_collector=True, has_api=False, ready_file=args.ready_file)
-    return 0
+        service.run(
+            config, has_collector=has_collector, has_api=has_api, ready_file=args.ready_file
+        )
+        return 0
 
-
-def _api(config: CloudConfig, args: argparse.Namespace) -> int:
-    service.run(config, has_collector=False, has_api=True, ready_file=args.ready_file)
-    return 0
+    return _configured(act)
 
 
 def _ready_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,18 +93,22 @@ COMMANDS = (
         "serve",
         "collector, API and console in one process",
         "serve -c cloud.toml",
-        _configured(_serve),
+        _running(has_collector=True, has_api=True),
         _ready_arguments,
     ),
     Command(
         "collect",
         "the collector alone: from the broker into the store, and the fold",
         "collect -c cloud.toml",
-        _configured(_collect),
+        _running(has_collector=True, has_api=False),
         _ready_arguments,
     ),
     Command(
-        "api", "API and console alone", "api -c cloud.toml", _configured(_api), _ready_arguments
+        "api",
+        "API and console alone",
+        "api -c cloud.toml",
+        _running(has_collector=False, has_api=True),
+        _ready_arguments,
     ),
     Command(
         "migrate",

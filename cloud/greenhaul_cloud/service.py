@@ -15,7 +15,8 @@ from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from greenhaul_cloud.api.app import create_app
-from greenhaul_cloud.api.context import ApiContext, system_now_ms
+from greenhaul_cloud.api.context import ApiContext
+from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import BrokerConfig, CloudConfig
 from greenhaul_cloud.derive.worker import DeriveWorker
 from greenhaul_cloud.intake.service import Intake, client_id_of

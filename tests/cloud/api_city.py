@@ -5,6 +5,7 @@ Everything of the enterprise that a manager must not see has `foreign` in its na
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,7 @@ class City:
     kit: Kit
     now_ms: int
     url: str = ""
+    context: ApiContext = field(init=False)
     tokens: dict[str, str] = field(default_factory=dict)
     ids: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -84,7 +86,9 @@ class City:
         """A client with the role's token; None: nobody."""
         if role is not None:
             headers["Authorization"] = f"Bearer {self.tokens[role]}"
-        return httpx.Client(base_url=self.url + "/api/v1", headers=headers, timeout=WAIT_S)
+        # verify: reading the machine's authorities for a plain http client takes longer than a test
+        url = self.url + "/api/v1"
+        return httpx.Client(base_url=url, headers=headers, timeout=WAIT_S, verify=False)
 
     def ask(
         self, method: str, path: str, role: str | None = "admin", **more: Any
@@ -110,19 +114,36 @@ class City:
         return replace(read, received_time_ms=self.now_ms)
 
 
+@dataclass(frozen=True)
+class Template:
+    """A furnished store as a file, made once and copied for every city."""
+
+    database: Path
+    tokens: dict[str, str]
+    ids: dict[str, dict[str, int]]
+
+
+def make_template(folder: Path, kit: Kit) -> Template:
+    """Furnishes a store."""
+    database = folder / "template.db"
+    city = City(open_store(f"sqlite:///{database}", kit.now_ms), kit, kit.now_ms)
+    _furnish(city)
+    city.store.close()  # the last connection folds the write-ahead log into the file
+    return Template(database, city.tokens, city.ids)
+
+
 @contextmanager
-def opened_city(folder: Path, kit: Kit) -> Iterator[City]:
-    """A city in a store of its own, furnished and served."""
-    now_ms = kit.now_ms
-    store = open_store(f"sqlite:///{folder}/city.db", now_ms)
+def opened_city(folder: Path, kit: Kit, template: Template) -> Iterator[City]:
+    """A city in a store of its own, served."""
+    shutil.copy(template.database, folder / "city.db")
+    store = open_store(f"sqlite:///{folder}/city.db", kit.now_ms)
     basemap = folder / "streets.geojson"
     basemap.write_text('{"type":"FeatureCollection","features":[]}')
     config = CloudConfig(console=ConsoleConfig(basemap=basemap))
-    city = City(store, kit, now_ms)
+    city = City(store, kit, kit.now_ms, tokens=dict(template.tokens), ids=template.ids)
+    city.context = ApiContext.of(store, config, CollectorRegistry(), now_ms=lambda: city.now_ms)
     try:
-        _furnish(city)
-        context = ApiContext.of(store, config, CollectorRegistry(), now_ms=lambda: city.now_ms)
-        with served(context) as url:
+        with served(city.context) as url:
             city.url = url
             yield city
     finally:

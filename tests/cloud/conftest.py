@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from sqlalchemy import delete, insert
+from tests.cloud.api_city import City, Template, make_template, opened_city
 
 from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
@@ -22,9 +22,6 @@ from greenhaul_cloud.store.tables import gateway, metadata
 from greenhaul_protocols.block import BlockHeader, wrap_block
 from greenhaul_protocols.catalogue import Position, Reading
 from greenhaul_protocols.series import encode_body, to_series
-
-if TYPE_CHECKING:
-    from tests.cloud.api_city import City
 
 NOW_MS = 1_800_000_000_000
 EPOCH = 2**63 + 17  # beyond what a signed column holds as it is
@@ -193,10 +190,23 @@ def kit() -> Kit:
     return Kit()
 
 
-@pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory, kit: Kit) -> Iterator[City]:
-    """A furnished store behind the real API, shared by a module's tests."""
-    from tests.cloud.api_city import opened_city
+@pytest.fixture(scope="session")
+def city_template(tmp_path_factory: pytest.TempPathFactory, kit: Kit) -> Template:
+    """A furnished store, to be copied."""
+    return make_template(tmp_path_factory.mktemp("template"), kit)
 
-    with opened_city(tmp_path_factory.mktemp("city"), kit) as opened:
+
+@pytest.fixture(scope="module")
+def city(
+    tmp_path_factory: pytest.TempPathFactory, kit: Kit, city_template: Template
+) -> Iterator[City]:
+    """A furnished store behind the real API, shared by a module's tests: to be read."""
+    with opened_city(tmp_path_factory.mktemp("city"), kit, city_template) as opened:
+        yield opened
+
+
+@pytest.fixture
+def town(tmp_path: Path, kit: Kit, city_template: Template) -> Iterator[City]:
+    """The same for one test alone: to be changed."""
+    with opened_city(tmp_path, kit, city_template) as opened:
         yield opened

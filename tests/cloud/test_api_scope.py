@@ -11,7 +11,6 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-
 from tests.cloud.api_city import FOREIGN, OWN, City
 
 # What nobody needs a name for.
@@ -139,7 +138,8 @@ def test_no_list_shows_what_is_foreign(
             "q": "oreig",
         }
         names = {parameter["name"] for parameter in operation.get("parameters", [])}
-        queries = [{}] + [{name: by_name[name]} for name in sorted(names & by_name.keys())]
+        queries: list[dict[str, str]] = [{}]
+        queries += [{name: by_name[name]} for name in sorted(names & by_name.keys())]
         for query in queries:
             answer = city.ask("GET", path, "manager", params=query)
             assert answer.status_code in (200, 401, 403, 404), f"{path}: {answer.text}"

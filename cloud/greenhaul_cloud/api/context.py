@@ -1,6 +1,5 @@
 """What every endpoint works with."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -10,16 +9,12 @@ from prometheus_client import CollectorRegistry
 
 from greenhaul_cloud.api.hub import Hub
 from greenhaul_cloud.auth.throttle import Throttle
+from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig
 from greenhaul_cloud.store.engine import Store
 
 # By name, whether a part of this process (the broker's connection) is ready, or why not.
 ReadinessCheck = Callable[[], str | None]
-
-
-def system_now_ms() -> int:
-    """The clock of this machine, in milliseconds since 1970 UTC."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 
 from greenhaul_cloud.api.context import Context
 from greenhaul_cloud.api.guard import Admin, Authority
-from greenhaul_cloud.api.problems import not_found
+from greenhaul_cloud.api.problems import Problem, not_found
 from greenhaul_cloud.api.shapes import (
     Instant,
     Listing,
@@ -24,7 +24,9 @@ from greenhaul_cloud.api.shapes import (
 )
 from greenhaul_cloud.store import accounts
 from greenhaul_cloud.store import gateways as kept
+from greenhaul_cloud.store.releasing import release_quarantine
 from greenhaul_cloud.store.settling import to_unsigned
+from greenhaul_protocols.errors import Rejected
 from greenhaul_protocols.topics import GATEWAY_ID
 
 router = APIRouter()
@@ -115,6 +117,13 @@ class QuarantineDetail(QuarantineShape):
     raw: str
 
 
+class ReleaseShape(Shape):
+    """How many readings of a released entry were new, and how many known already."""
+
+    readings: int
+    duplicates: int
+
+
 @router.get("/gateways", response_model=Listing[GatewayShape], tags=["gateways"])
 def list_gateways(context: Context, caller: Authority, page: PageByText) -> object:
     """Gateways by id."""
@@ -134,13 +143,13 @@ def list_gateways(context: Context, caller: Authority, page: PageByText) -> obje
 def put_gateway(wish: GatewayWish, response: Response, context: Context, admin: Admin) -> object:
     """Enters a gateway, or changes what it may carry."""
     now_ms = context.now_ms()
+    if not kept.put_gateway(context.store, wish.id, wish.sources, now_ms):
+        response.status_code = HTTPStatus.OK
     with context.store.write() as connection:
-        if not kept.put_gateway(connection, wish.id, wish.sources, now_ms):
-            response.status_code = HTTPStatus.OK
         detail = {"sources": wish.sources}
         accounts.record(connection, now_ms, admin.name, "gateway.put", wish.id, detail)
         row = kept.find_gateway(connection, admin.scope, wish.id)
-        assert row is not None, "written in this transaction"
+        assert row is not None, "gateways stay"
         return _shown(row, kept.ledgers(connection, [wish.id]).get(wish.id, {}))
 
 
@@ -172,6 +181,24 @@ def show_quarantined(quarantine_id: RowId, context: Context, caller: Authority) 
     if row is None:
         raise not_found("quarantine entry", quarantine_id)
     return {**row, "raw": row["raw"].hex()}
+
+
+@router.post(
+    "/quarantine/{quarantine_id}/release", response_model=ReleaseShape, tags=["quarantine"]
+)
+def release(quarantine_id: RowId, context: Context, admin: Admin) -> object:
+    """Stores what can be stored by now: its source was granted, its kind is known."""
+    now_ms = context.now_ms()
+    with context.store.read() as connection:
+        if kept.find_quarantined(connection, admin.scope, quarantine_id) is None:
+            raise not_found("quarantine entry", quarantine_id)
+    try:
+        done = release_quarantine(context.store, quarantine_id, now_ms)
+    except Rejected as error:
+        raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+    with context.store.write() as connection:
+        accounts.record(connection, now_ms, admin.name, "quarantine.release", str(quarantine_id))
+    return done
 
 
 def _shown(

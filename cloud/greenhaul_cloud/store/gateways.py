@@ -4,11 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, select
 
 from greenhaul_cloud.store import tables
+from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.pages import Page, PageSpec, read_page
+from greenhaul_cloud.store.releasing import grant_sources
 from greenhaul_cloud.store.scope import Scope
+from greenhaul_cloud.store.statements import insert_into
 
 _gateway = tables.gateway.c
 _epoch = tables.gateway_epoch.c
@@ -27,19 +30,18 @@ def find_gateway(connection: Connection, scope: Scope, gateway_id: str) -> RowMa
     return connection.execute(query).mappings().one_or_none()
 
 
-def put_gateway(
-    connection: Connection, gateway_id: str, sources: Sequence[str], now_ms: int
-) -> bool:
-    """Lets a gateway carry these sources (a final * matches any rest); whether it is new."""
-    changed = connection.execute(
-        update(tables.gateway).where(_gateway.id == gateway_id).values(sources=list(sources))
-    )
-    if changed.rowcount:
-        return False
-    connection.execute(
-        insert(tables.gateway).values(id=gateway_id, sources=list(sources), created_at=now_ms)
-    )
-    return True
+def put_gateway(store: Store, gateway_id: str, sources: Sequence[str], now_ms: int) -> bool:
+    """Lets a gateway carry these sources (a final * matches any rest); whether it is new.
+
+    What waited in quarantine for a grant of a known gateway is let in.
+    """
+    with store.write() as connection:
+        row = {"id": gateway_id, "sources": list(sources), "created_at": now_ms}
+        statement = insert_into(connection, tables.gateway).values(row).on_conflict_do_nothing()
+        if connection.execute(statement).rowcount:
+            return True
+    grant_sources(store, gateway_id, sources, now_ms)
+    return False
 
 
 def ledgers(
