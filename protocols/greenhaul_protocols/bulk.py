@@ -15,6 +15,7 @@ from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.identity import GOLDEN, SEED, hash_bytes
 from greenhaul_protocols.series import parse_body
 from greenhaul_protocols.uplink_pb2 import Column
+from greenhaul_protocols.uplink_pb2 import Series as WireSeries
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -66,12 +67,16 @@ class SeriesColumns:
 
 
 def decode_columns(data: bytes) -> list[SeriesColumns]:
-    """Columns of a body, as `series.decode_body`. Raises DecodeError.
+    """Columns of a body, as `series.decode_body`. Raises DecodeError."""
+    return columns_of(parse_body(data))
 
-    A gateway in front of thousands of terminals sends thousands of series of one reading, so
-    arrays are made once a body and field; each series has slices of them.
+
+def columns_of(parsed: Sequence[tuple[WireSeries, str]]) -> list[SeriesColumns]:
+    """Columns of wire series, of one body or of many. Raises DecodeError.
+
+    Live traffic is thousands of series of one reading, so arrays are made once a field; each
+    series has slices of them.
     """
-    parsed = parse_body(data)
     counts = [len(wire.number) for wire, _ in parsed]
     columns: list[dict[int, NumberColumn | BytesColumn]] = [{} for _ in parsed]
     fields: defaultdict[int, _FieldColumns] = defaultdict(_FieldColumns)

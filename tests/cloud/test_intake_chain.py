@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -205,10 +205,11 @@ def test_one_poisoned_block_is_set_aside_and_stops_nobody(
     readings = [kit.position("808:1", kit.now_ms + i) for i in range(3)]
     outbox = kit.outbox(readings=readings)
 
-    def refuse_two(block: ReceivedBlock) -> Inspected:
-        if block.block and block.block.header.first == 2 and not block.fault:
-            raise ValueError("nobody thought of this")
-        return inspect(block)
+    def refuse_two(blocks: Sequence[ReceivedBlock]) -> list[Inspected]:
+        for block in blocks:
+            if block.block and block.block.header.first == 2 and not block.fault:
+                raise ValueError("nobody thought of this")
+        return inspect(blocks)
 
     monkeypatch.setattr("greenhaul_cloud.store.write.inspect", refuse_two)
     wire = RecordingWire()

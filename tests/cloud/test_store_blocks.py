@@ -18,6 +18,7 @@ from greenhaul_cloud.store.write import store_blocks
 from greenhaul_protocols.block import BlockHeader, wrap_block
 from greenhaul_protocols.catalogue import KIND_OF, BatteryReading, Dropped, Event, TimeQuality
 from greenhaul_protocols.series import Series, encode_body, to_series
+from greenhaul_protocols.uplink_pb2 import Body
 
 if TYPE_CHECKING:
     import pytest
@@ -236,6 +237,19 @@ def test_what_contradicts_itself_is_quarantined_whole_and_settled(kit: Kit, stor
     assert (lane.settled, counters(lane)) == (((1, 6),), (0, 0, 6, 0))
     assert [pair for pair, _ in lane.refused] == [(1, 3), (4, 6)]
     assert (count(store), count(store, quarantine)) == (0, 2)
+
+
+def test_one_bad_body_does_not_keep_the_others_out(kit: Kit, store: Store) -> None:
+    kit.register(store)
+    said = positions(kit, 4)
+    body = Body.FromString(encode_body(to_series(said[1:2])))
+    body.series[0].columns[0].values.append(1)  # parses, but its columns make no sense
+    header = BlockHeader(gateway="gw-1", epoch=kit.epoch, lane=1, first=2, count=1)
+    bad = receive_block("gw-1", 1, wrap_block(header, body.SerializeToString()))
+    outbox = kit.outbox(readings=said)
+    blocks = [outbox.received(1, 1), bad, outbox.received(3, 4)]
+    result = store_blocks(store, blocks, kit.now_ms)
+    assert (result.stored, result.quarantined) == (3, 1)
 
 
 def test_one_bad_series_does_not_keep_the_others_out(kit: Kit, store: Store) -> None:

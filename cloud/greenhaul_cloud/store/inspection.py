@@ -4,9 +4,9 @@ Pure: bytes in, readings as columns out, everything unacceptable named with its 
 bytes. What only the store can judge (is the gateway known, is the source granted) comes later.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from itertools import chain, islice
 
 from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
 from greenhaul_protocols.bulk import (
@@ -14,13 +14,14 @@ from greenhaul_protocols.bulk import (
     Int64s,
     NumberColumn,
     SeriesColumns,
-    decode_columns,
+    columns_of,
 )
 from greenhaul_protocols.catalogue import KINDS
 from greenhaul_protocols.errors import DecodeError
-from greenhaul_protocols.series import READINGS_MAX, Series, encode_body
+from greenhaul_protocols.series import READINGS_MAX, Series, encode_body, parse_body
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 from greenhaul_protocols.topics import LANE_MAX
+from greenhaul_protocols.uplink_pb2 import Series as WireSeries
 
 # Kept in a 16-bit column; bits beyond are of no version that could have sent them in good faith.
 FLAGS_MAX = 2**15 - 1
@@ -90,16 +91,56 @@ def _checked_header(gateway: str, lane: int, block: Block) -> tuple[Block | None
     return block, None
 
 
-def inspect(received: ReceivedBlock) -> Inspected:
-    """The series of a whole block. A body that contradicts itself is set aside as one."""
-    assert received.block is not None, "damaged blocks have nothing to inspect"
-    if not received.count:
-        return Inspected()
+def inspect(blocks: Sequence[ReceivedBlock]) -> list[Inspected]:
+    """What is in each of these whole blocks. A body that contradicts itself is set aside as one.
+
+    All bodies are made columns together, which is several times faster than one by one; where one
+    of them is at fault, they are taken one by one.
+    """
+    parsed = [_parse(block) for block in blocks]
+    together = [wire for found in parsed if not isinstance(found, str) for wire in found]
     try:
-        series = _decode(received)
+        columns = iter(columns_of(together))
+    except DecodeError:
+        return [_inspect_alone(*pair) for pair in zip(blocks, parsed, strict=True)]
+    return [
+        _whole(block, found)
+        if isinstance(found, str)
+        else _sorted_out(block, list(islice(columns, len(found))))
+        for block, found in zip(blocks, parsed, strict=True)
+    ]
+
+
+def _parse(received: ReceivedBlock) -> list[tuple[WireSeries, str]] | str:
+    """The wire series of a block, or what is wrong with it."""
+    assert received.block is not None, "damaged blocks have nothing to inspect"
+    if received.fault:
+        return received.fault
+    if not received.count:
+        return []
+    try:
+        return parse_body(received.block.inflate())
     except DecodeError as error:
-        every = list(range(received.count))
-        return Inspected(aside=[SetAside(every, None, str(error), received.raw)])
+        return str(error)
+
+
+def _inspect_alone(block: ReceivedBlock, found: list[tuple[WireSeries, str]] | str) -> Inspected:
+    if isinstance(found, str):
+        return _whole(block, found)
+    try:
+        return _sorted_out(block, columns_of(found))
+    except DecodeError as error:
+        return _whole(block, str(error))
+
+
+def _whole(block: ReceivedBlock, reason: str) -> Inspected:
+    return Inspected(aside=[SetAside(list(range(block.count)), None, reason, block.raw)])
+
+
+def _sorted_out(block: ReceivedBlock, series: list[SeriesColumns]) -> Inspected:
+    numbers = sorted(chain.from_iterable(one.numbers.tolist() for one in series))
+    if numbers != list(range(block.count)):
+        return _whole(block, f"numbers of the body are not 0…{block.count - 1}")
     found = Inspected()
     for one in series:
         reason = fault_of(one)
@@ -108,17 +149,6 @@ def inspect(received: ReceivedBlock) -> Inspected:
         else:
             found.aside.append(set_aside(one, reason))
     return found
-
-
-def _decode(received: ReceivedBlock) -> list[SeriesColumns]:
-    assert received.block is not None
-    if received.fault:
-        raise DecodeError(received.fault)
-    series = decode_columns(received.block.inflate())
-    numbers = np.sort(np.concatenate([one.numbers for one in series] or [np.zeros(0, np.int64)]))
-    if not np.array_equal(numbers, np.arange(received.count)):
-        raise DecodeError(f"numbers of the body are not 0…{received.count - 1}")
-    return series
 
 
 def fault_of(series: SeriesColumns) -> str | None:

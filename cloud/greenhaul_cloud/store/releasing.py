@@ -122,7 +122,7 @@ def _series_of(row: Any) -> list[SeriesColumns]:
     if row.first == 0:
         raise Rejected("a damaged block settles nothing; its gateway sends the readings again")
     if row.source is None:
-        found = inspect(receive_block(row.gateway_id, row.lane, row.raw))
+        (found,) = inspect([receive_block(row.gateway_id, row.lane, row.raw)])
         if found.aside:
             raise Rejected(found.aside[0].reason)
         return found.series

@@ -104,8 +104,7 @@ class _Flush:
 
     def _judge(self, grants: dict[str, list[str]]) -> list[Accepted]:
         accepted = []
-        for i, block in enumerate(self._blocks):
-            found = inspect(block)
+        for i, (block, found) in enumerate(zip(self._blocks, inspect(self._blocks), strict=True)):
             self._aside += [(i, aside) for aside in found.aside]
             for series in found.series:
                 if is_granted(block.gateway, grants[block.gateway], series.source):
