@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from greenhaul_edge.clock import Clock
-from greenhaul_edge.outbox.chunks import Batch, Priority
+from greenhaul_edge.outbox.chunks import CHUNK_SIZE_MAX, Batch, Priority
 from greenhaul_edge.outbox.file import COPIES_MAX, OutboxFile
 from greenhaul_edge.outbox.receipts import Settlement
 from greenhaul_edge.outbox.recovery import open_outbox
@@ -252,6 +252,20 @@ def test_blocks_are_cut_to_size_from_any_range(outbox_path: Path) -> None:
         assert found == list(range(99, 4_900))
 
 
+def test_large_readings_make_small_rows(outbox_path: Path) -> None:
+    large = [
+        Undecodable(source="s", device_time_ms=i, received_time_ms=0, raw=os.urandom(30_000))
+        for i in range(100)
+    ]
+    with closing(open_small(outbox_path)) as file:
+        file.append([Batch(large)], 0)
+        assert file.ledger.lane(1).appended == 100
+    with closing(sqlite3.connect(outbox_path)) as connection:
+        sizes = connection.execute("SELECT max(length(body)), sum(count) FROM chunk").fetchone()
+    assert sizes[0] <= CHUNK_SIZE_MAX
+    assert sizes[1] == 100
+
+
 def test_a_damaged_row_is_named_and_the_rest_delivered(
     outbox: Outbox, outbox_path: Path, until: Until
 ) -> None:
@@ -334,12 +348,11 @@ def run_and_kill(script: str, path: Path, start: int, lines: int) -> int:
     )
     assert writer.stdout is not None
     with writer.stdout:
-        for _ in range(lines):
-            writer.stdout.readline()
+        printed = [writer.stdout.readline() for _ in range(lines)]
         writer.send_signal(signal.SIGKILL)
-        acknowledged = [start, *map(int, writer.stdout.read().split())]
+        printed += writer.stdout.read().split()
     writer.wait()
-    return max(acknowledged)
+    return max(start, *map(int, printed))
 
 
 def test_a_killed_process_loses_nothing_it_acknowledged(

@@ -11,8 +11,8 @@ from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.series import Series, decode_body, encode_body, to_series
 from greenhaul_protocols.topics import LANE_LIVE
 
-# One chunk is decoded whole to cut a block from it: some hundred kilobytes of memory at most.
-CHUNK_READINGS_MAX = 2_000
+# One chunk is decoded whole to cut a block from it, so both bound the memory this takes.
+CHUNK_READINGS_MAX, CHUNK_SIZE_MAX = 2_000, 512 * 1024
 # A reading must fit a block even if its bytes do not compress: 64 KiB less header and columns.
 READING_SIZE_MAX = 60 * 1024
 
@@ -73,18 +73,33 @@ def encode_chunk(readings: Sequence[Reading]) -> bytes:
     return body
 
 
+def encode_chunks(readings: Sequence[Reading]) -> Iterator[tuple[Sequence[Reading], bytes]]:
+    """Readings and bodies of as few rows as the bounds allow, in order. Raises EncodeError."""
+    if len(readings) > CHUNK_READINGS_MAX:
+        for at in range(0, len(readings), CHUNK_READINGS_MAX):
+            yield from encode_chunks(readings[at : at + CHUNK_READINGS_MAX])
+        return
+    body = encode_chunk(readings)
+    if len(body) <= CHUNK_SIZE_MAX or len(readings) == 1:
+        yield readings, body
+        return
+    middle = len(readings) // 2
+    yield from encode_chunks(readings[:middle])
+    yield from encode_chunks(readings[middle:])
+
+
 def insert_chunk(
     connection: sqlite3.Connection,
     lane: int,
     first: int,
     readings: Sequence[Reading],
+    body: bytes,
     *,
     priority: Priority,
     boot: int,
     now_ms: int,
 ) -> None:
     """One row more. Part of the caller's transaction."""
-    body = encode_chunk(readings)
     times = [reading.device_time_ms for reading in readings]
     connection.execute(
         'INSERT INTO chunk (lane, first, "count", priority, boot, from_ms, to_ms, committed_ms, '

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from greenhaul_edge.outbox import receipts
 from greenhaul_edge.outbox.chunks import (
-    CHUNK_READINGS_MAX,
     Batch,
     Priority,
     encode_chunk,
+    encode_chunks,
     insert_chunk,
     map_clock,
 )
@@ -176,14 +176,14 @@ class OutboxFile:
     def _append(
         self, lane: int, readings: Sequence[Reading], priority: Priority, now_ms: int
     ) -> None:
-        for at in range(0, len(readings), CHUNK_READINGS_MAX):
-            part = readings[at : at + CHUNK_READINGS_MAX]
+        for part, body in encode_chunks(readings) if readings else ():
             first = self.ledger.lane(lane).append(len(part))
             insert_chunk(
                 self._connection,
                 lane,
                 first,
                 part,
+                body,
                 priority=priority,
                 boot=self.boot,
                 now_ms=now_ms,
