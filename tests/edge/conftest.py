@@ -43,12 +43,12 @@ Until = Callable[[Callable[[], bool]], None]
 
 @pytest.fixture
 def until() -> Until:
-    """Wait until something holds; fails after ten seconds."""
+    """Wait until something holds; fails after half a minute."""
 
     def wait(holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not holds():
-            assert time.monotonic() < deadline, "did not happen within 10 s"
+            assert time.monotonic() < deadline, "did not happen within 30 s"
             time.sleep(0.005)
 
     return wait

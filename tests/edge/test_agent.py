@@ -102,7 +102,7 @@ def report_until_acknowledged(address: str, count: int, start: int) -> int:
     host, _, port = address.rpartition(":")
     conversation = Conversation(phone="13912345678", revision=2013)
     acknowledged = 0
-    with socket.create_connection((host, int(port)), timeout=10) as terminal:
+    with socket.create_connection((host, int(port)), timeout=30) as terminal:
         for number in range(start, start + count):
             digits = wire_clock.digits_of(1_760_000_000_000 + number * 1000)
             report = LocationReport(0, 3, 32.99, 112.52, 130, 36.5, 90, digits)

@@ -56,7 +56,7 @@ class Terminal:
 
     def __init__(self, address: str, phone: str = PHONE) -> None:
         host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=10)
+        self.socket = socket.create_connection((host, int(port)), timeout=30)
         self.conversation = Conversation(phone=phone, revision=2013)
 
     def close(self) -> None:
@@ -423,3 +423,43 @@ def test_the_outbox_is_what_it_says(outbox_path: Path, outbox: Outbox) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     finally:
         connection.close()
+
+
+def test_a_terminal_faster_than_its_rate_is_slowed_not_cut(
+    listen: Listen, dial: Dial, clock: Clock
+) -> None:
+    settings = Jt808Settings(auth="open", rate_max_bytes_per_s=20_000, burst_size_max=1_000)
+    terminal = dial(listen(settings))
+    frames = [terminal.conversation.send(report(clock.now_ms() - i)) for i in range(80)]
+    terminal.socket.sendall(b"".join(frames))
+    assert None not in terminal.answers(80)
+    assert terminal.ask(Heartbeat()) == PlatformAnswer(80, 0x0002, 0)
+
+
+def test_a_socket_is_not_read_while_much_of_it_waits_for_its_commit(
+    listen: Listen, dial: Dial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.sources.jt808.UNCOMMITTED_MAX", 10)
+    terminal = dial(listen(Jt808Settings(auth="open")))
+    frames = [terminal.conversation.send(report(clock.now_ms() - i)) for i in range(3_000)]
+    sender = threading.Thread(target=terminal.socket.sendall, args=(b"".join(frames),))
+    sender.start()
+    answers = terminal.answers(3_000)
+    sender.join()
+    serials = [a.answer_serial for a in answers if isinstance(a, PlatformAnswer)]
+    assert serials == list(range(3_000))
+
+
+def test_a_silent_connection_ends(listen: Listen, dial: Dial) -> None:
+    source = listen(Jt808Settings(auth="open", idle_timeout_s=0.1))
+    assert dial(source).answer() is None
+    assert source.counts.closed_idle == 1
+
+
+def test_connections_beyond_the_limit_are_refused(listen: Listen, dial: Dial) -> None:
+    source = listen(Jt808Settings(auth="open", connections_max=1))
+    first = dial(source)
+    assert first.ask(Heartbeat()) == PlatformAnswer(0, 0x0002, 0)
+    assert dial(source).answer() is None
+    assert first.ask(Heartbeat()) == PlatformAnswer(1, 0x0002, 0)
+    assert source.counts.refused_connections == 1
