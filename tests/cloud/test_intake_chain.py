@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -175,6 +176,45 @@ def test_nothing_is_acknowledged_or_answered_before_the_commit(
     kind, receipt = wire.events.get(timeout=WAIT_S)
     assert (kind, receipt.lanes[0].settled) == ("receipt", ((1, 1),))
     worker.stop()
+
+
+class HastyWorker(IntakeWorker):
+    """The wrong rule: acknowledge first, then store."""
+
+    def _store_all(self, deliveries: Sequence[Delivery]) -> None:
+        for one in deliveries:
+            self._wire.acknowledge(one)
+        super()._store_all(deliveries)
+
+
+@pytest.mark.parametrize(("rule", "is_lost"), [(IntakeWorker, False), (HastyWorker, True)])
+def test_acknowledging_before_the_commit_would_lose_data(
+    kit: Kit,
+    sqlite_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rule: type[IntakeWorker],
+    is_lost: bool,
+) -> None:
+    """The collector stops while its store is locked: what the broker may forget must be stored."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 10)
+    store = open_store(f"sqlite:///{tmp_path}/store.db", kit.now_ms)
+    kit.register(store)
+    wire, counters = RecordingWire(), IntakeCounters(CollectorRegistry())
+    worker = rule(store, wire, counters)
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms)])
+    with sqlite_store.write():
+        worker.start()
+        worker.deliver(Delivery(outbox.received(1, 1), 1, 1, 1))
+        with suppress(queue.Empty):
+            wire.events.get(timeout=0.3)
+            wire.events.put(("ack", 1))
+        worker.stop()
+    with store.read() as conn:
+        stored = conn.execute(select(func.count()).select_from(position)).scalar_one()
+    store.close()
+    is_forgotten = not wire.events.empty()
+    assert (is_forgotten and stored == 0) is is_lost
 
 
 def test_an_outage_of_the_store_is_waited_out(

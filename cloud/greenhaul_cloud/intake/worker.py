@@ -114,6 +114,8 @@ class IntakeWorker:
         while not self._stopping.is_set():
             try:
                 self._take_turn()
+            except Unavailable as error:  # raised only by a stop that does not wait any longer
+                log.warning("event=stopped_unstored error=%s action=left_unacknowledged", error)
             except Exception:
                 log.exception("event=intake_turn_failed")
                 self._stopping.wait(1.0)
