@@ -167,14 +167,12 @@ def build_parser() -> argparse.ArgumentParser:
         description="The collector of greenhaul: store, fences, API and console.",
         epilog=f"example: {PROGRAM} serve -c cloud.toml",
     )
-    first = parser.add_subparsers(required=True, metavar="COMMAND")
+    first = parser.add_subparsers(required=True)
     groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
     for command in COMMANDS:
         group, _, leaf = command.words.rpartition(" ")
         if group and group not in groups:
-            groups[group] = first.add_parser(group, help=f"{group} …").add_subparsers(
-                required=True, metavar="COMMAND"
-            )
+            groups[group] = first.add_parser(group, help=f"{group} …").add_subparsers(required=True)
         holder = groups[group] if group else first
         one = holder.add_parser(leaf, help=command.help, description=command.help)
         command.add_arguments(one)
