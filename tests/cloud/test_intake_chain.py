@@ -13,6 +13,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
+from tests.conftest import Broker, free_port, start_mosquitto
 
 from greenhaul_cloud.intake.counters import IntakeCounters
 from greenhaul_cloud.intake.schedule import ReceiptSchedule
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cloud.conftest import Kit
-    from tests.conftest import Broker
 
     from greenhaul_cloud.store.engine import Store
 
@@ -342,3 +342,34 @@ def test_presence_is_read_as_gateways_write_it(payload: bytes, is_online: bool) 
 def test_shards_are_subscribed_one_by_one() -> None:
     address = BrokerAddress(host="h", port=1, client_id="c", shards=(0xFE, 0xFF))
     assert address.filters == ["gh/v1/up/fe/+/+", "gh/v1/up/ff/+/+", "gh/v1/state/+"]
+
+
+def test_a_broker_that_restarts_is_found_again(
+    kit: Kit, sqlite_store: Store, tmp_path: Path
+) -> None:
+    port, folder = free_port(), tmp_path / "broker"
+    process = start_mosquitto(folder, port)
+    kit.register(sqlite_store)
+    address = BrokerAddress(host="127.0.0.1", port=port, client_id="collector")
+    registry = CollectorRegistry()
+    intake = Intake(sqlite_store, address, registry)
+    intake.start()
+    assert intake.wait_connected(WAIT_S)
+    process.kill()
+    process.wait()
+    process = start_mosquitto(folder, port)
+    edge = Edge(Broker("127.0.0.1", port, process.pid), "gw-1")
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms)])
+    receipt = None
+    for _ in range(WAIT_S * 2):  # as a gateway does: what was not answered is sent again
+        edge.send(outbox.block(1, 1, asks_receipt=True))
+        with suppress(queue.Empty):
+            receipt = edge.receipts.get(timeout=0.5)
+            break
+    edge.close()
+    intake.stop()
+    process.terminate()
+    process.wait()
+    assert receipt is not None
+    assert receipt.lanes[0].settled == ((1, 1),)
+    assert registry.get_sample_value("greenhaul_intake_connects_total") == 2
