@@ -113,7 +113,8 @@ class ApiConfig(Section):
     public_url: str | None = None
     session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12
     # As many store calls at a time as one machine's disk serves well; the rest wait in line.
-    threads: Annotated[int, Field(ge=2, le=200)] = 16
+    # The store's pool has 26 connections, some of them the collector's.
+    threads: Annotated[int, Field(ge=2, le=20)] = 16
 
     @property
     def address(self) -> tuple[str, int]:

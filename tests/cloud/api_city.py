@@ -82,6 +82,18 @@ class City:
     tokens: dict[str, str] = field(default_factory=dict)
     ids: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    @contextmanager
+    def served(self, folder: Path) -> Iterator[None]:
+        """The API, while it lasts."""
+        basemap = folder / "streets.geojson"
+        basemap.write_text('{"type":"FeatureCollection","features":[]}')
+        config = CloudConfig(console=ConsoleConfig(basemap=basemap))
+        self.context = ApiContext.of(
+            self.store, config, CollectorRegistry(), now_ms=lambda: self.now_ms
+        )
+        with served(self.context) as self.url:
+            yield
+
     def client(self, role: str | None = "admin", **headers: str) -> httpx.Client:
         """A client with the role's token; None: nobody."""
         if role is not None:
@@ -137,17 +149,21 @@ def opened_city(folder: Path, kit: Kit, template: Template) -> Iterator[City]:
     """A city in a store of its own, served."""
     shutil.copy(template.database, folder / "city.db")
     store = open_store(f"sqlite:///{folder}/city.db", kit.now_ms)
-    basemap = folder / "streets.geojson"
-    basemap.write_text('{"type":"FeatureCollection","features":[]}')
-    config = CloudConfig(console=ConsoleConfig(basemap=basemap))
     city = City(store, kit, kit.now_ms, tokens=dict(template.tokens), ids=template.ids)
-    city.context = ApiContext.of(store, config, CollectorRegistry(), now_ms=lambda: city.now_ms)
     try:
-        with served(city.context) as url:
-            city.url = url
+        with city.served(folder):
             yield city
     finally:
         store.close()
+
+
+@contextmanager
+def furnished_city(store: Store, folder: Path, kit: Kit) -> Iterator[City]:
+    """A city in a store of the caller's, on whichever engine."""
+    city = City(store, kit, kit.now_ms)
+    _furnish(city)
+    with city.served(folder):
+        yield city
 
 
 def _furnish(city: City) -> None:

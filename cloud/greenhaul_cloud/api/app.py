@@ -81,7 +81,7 @@ def create_app(context: ApiContext) -> FastAPI:
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     app.include_router(reference.router)
-    app.router.default = console.ConsoleFiles()
+    app.router.default = console.ConsoleFiles(console.CONSOLE_FOLDER)
     app.add_middleware(BodyLimit)
     app.add_middleware(
         SecurityHeaders,

@@ -63,7 +63,7 @@ def basemap(context: Context, _caller: Caller) -> FileResponse:
 class ConsoleFiles:
     """Serves the built console at whatever no route of the API answers."""
 
-    def __init__(self, folder: Path = CONSOLE_FOLDER) -> None:
+    def __init__(self, folder: Path) -> None:
         self._files = (
             _Assets(directory=folder, html=True) if (folder / "index.html").is_file() else None
         )

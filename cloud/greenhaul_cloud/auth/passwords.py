@@ -1,6 +1,7 @@
 """Passwords, kept as argon2 hashes."""
 
 from functools import cache
+from threading import BoundedSemaphore
 
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
@@ -11,6 +12,10 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 PASSWORD_LENGTH_MIN = 12
 PASSWORD_LENGTH_MAX = 256
 
+# One hash takes 64 MiB; as many at a time as a small machine bears. Others wait in line.
+HASHES_AT_A_TIME_MAX = 4
+
+_turn = BoundedSemaphore(HASHES_AT_A_TIME_MAX)
 _HASHER = PasswordHash((Argon2Hasher(),))
 
 
@@ -20,13 +25,15 @@ def hash_password(password: str) -> str:
         raise ValueError(
             f"a password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters"
         )
-    return _HASHER.hash(password)
+    with _turn:
+        return _HASHER.hash(password)
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
     """Whether the password fits; an unknown user (None) takes just as long to refuse."""
     try:
-        fits = _HASHER.verify(password[:PASSWORD_LENGTH_MAX], password_hash or _nobody())
+        with _turn:
+            fits = _HASHER.verify(password[:PASSWORD_LENGTH_MAX], password_hash or _nobody())
     except UnknownHashError:
         return False
     return fits and password_hash is not None and len(password) <= PASSWORD_LENGTH_MAX

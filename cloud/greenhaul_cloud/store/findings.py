@@ -150,7 +150,8 @@ def feed_end(connection: Connection) -> int:
 def read_feed(connection: Connection, after: int, limit: int) -> Sequence[RowMapping]:
     """At most `limit` entries after a number, in order.
 
-    SQLite has one writer, so numbers are in order of commits and none comes late.
+    Writers hold the feed's lock (`Driver.lock_feed`) until they commit, so none comes late with a
+    lower number than one already read.
     """
     query = select(tables.feed).where(_feed.id > after).order_by(_feed.id).limit(limit)
     return connection.execute(query).mappings().all()
