@@ -40,7 +40,8 @@ SESSION_S = 24 * 3600
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 30.0
 # A connection that stood this long was a good one: the next attempt comes soon.
 STABLE_S = 60.0
-_CONNECT_S_MAX = 10.0
+# From the TCP connection to the SUBACK. A broker that knows only 3.1.1 may say nothing to 5.0.
+_ANSWER_S_MAX = 4.0
 _STATE_PREFIX = STATE_FILTER.removesuffix("+")
 
 
@@ -75,6 +76,7 @@ class PahoWire:
         self._generation = 0
         self._client: Client | None = None
         self._version = MQTTProtocolVersion.MQTTv5
+        self._is_version_refused = False
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -145,6 +147,7 @@ class PahoWire:
         """One connection from beginning to end."""
         self._closed.clear()
         self._answered.clear()
+        self._is_version_refused = False
         client = self._make_client()
         with self._lock:
             self._generation += 1
@@ -152,7 +155,7 @@ class PahoWire:
         try:
             self._open(client)
             client.loop_start()
-            if not self._answered.wait(_CONNECT_S_MAX):
+            if not self._answered.wait(_ANSWER_S_MAX) or self._is_version_refused:
                 self._try_other_version()
                 return
             self._closed.wait()
@@ -208,8 +211,7 @@ class PahoWire:
     ) -> None:
         if reason.is_failure:
             log.warning("event=broker_refused reason=%s", reason)
-            if "version" in str(reason).lower():
-                self._try_other_version()
+            self._is_version_refused = "version" in str(reason).lower()
             self._closed.set()
             self._answered.set()
             return
@@ -232,8 +234,12 @@ class PahoWire:
     def _on_disconnect(
         self, _client: Client, _generation: int, _flags: Any, reason: ReasonCode, _props: Any
     ) -> None:
+        if not self._answered.is_set():
+            # brokers that know only 3.1.1 often hang up on 5.0 without a word
+            self._is_version_refused = True
         self._connected.clear()
         self._closed.set()
+        self._answered.set()
         if not self._stopping.is_set():
             log.warning("event=broker_disconnected reason=%s", reason)
 
