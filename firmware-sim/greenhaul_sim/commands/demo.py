@@ -49,7 +49,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         metavar="S",
         help="stop after S seconds, print the reconciliation; exit 0 only if it holds",
     )
-    parser.add_argument("--terminals", type=count, metavar="N", help=f"default {_TERMINALS}")
+    parser.add_argument(
+        "--terminals", type=count, metavar="N", help=f"default {_TERMINALS}, or the scenario's"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenario", type=Path, metavar="FILE")
     parser.add_argument(
@@ -74,7 +76,8 @@ def _port(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """0 when it was stopped, or --for ended well."""
     scenario = read_scenario(options.scenario) if options.scenario else Scenario()
-    terminals = options.terminals or _TERMINALS
+    usual = scenario.fleet.terminals if options.scenario else _TERMINALS
+    terminals = options.terminals or usual
     if terminals > _TERMINALS_MAX:
         raise ConfigError(f"--terminals {terminals}: the demo shows {_TERMINALS_MAX} at most")
     scenario = replace(scenario, fleet=replace(scenario.fleet, terminals=terminals))
@@ -129,6 +132,7 @@ def _introduce(stage: Stage) -> None:
     _say(f"\n  console  {stage.url}")
     for login in stage.logins:
         _say(f"  login    {login.name} / {login.password}")
+    _say(f"  token    of the API's admin: {stage.token_file}")
     _say(f"  broker   {stage.broker_name}; logs and ledger in {stage.plan.folder}")
     _say("  stop     Ctrl-C\n")
 

@@ -95,12 +95,16 @@ class Child:
         if self.is_running:
             self._process.send_signal(signal.SIGTERM)
 
-    def end(self, patience_s: float) -> None:
-        """SIGTERM, and SIGKILL to its group for what is left after `patience_s`."""
-        self.ask_to_end()
-        self.wait(patience_s)
+    def kill(self) -> None:
+        """SIGKILL to its group. Waits for nothing, so a signal handler may call it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self, patience_s: float) -> None:
+        """SIGTERM, and SIGKILL for what is left after `patience_s`."""
+        self.ask_to_end()
+        self.wait(patience_s)
+        self.kill()
         self._process.wait()
 
 

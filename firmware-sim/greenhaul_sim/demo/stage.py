@@ -7,18 +7,21 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from greenhaul_protocols.errors import Unavailable
 from greenhaul_sim.api import Api
 from greenhaul_sim.demo import ports, setting
 from greenhaul_sim.demo.broker import broker_command
-from greenhaul_sim.demo.children import Child
+from greenhaul_sim.demo.children import Child, ChildEnded
 from greenhaul_sim.demo.figures import Account, Figures, edge_account, joint_account, look
 from greenhaul_sim.fleet import town_of
 from greenhaul_sim.identity import fleet_identities
 from greenhaul_sim.scenario import Scenario
+from greenhaul_sim.streets import Plane
 
 GATEWAY = "gw-demo"
 
@@ -27,6 +30,7 @@ _FLEET_DRAIN_S = 5.0
 _EDGE_DRAIN_S = 5.0
 _END_S = 10.0
 
+_PORT_TRIES = 5
 _USUAL_MQTT_PORT, _USUAL_API_PORT, _USUAL_TERMINAL_PORT = 18_830, 8_080, 8_808
 
 _CLOUD = (sys.executable, "-m", "greenhaul_cloud.main")
@@ -67,7 +71,7 @@ class Stage:
         self.broker_name = ""
         self.logins: list[Login] = []
         self.ledger = plan.folder / "ledger.jsonl"
-        self._terminal_port = 0
+        self.token_file = plan.folder / "admin.token"
         self._edge_config = plan.folder / "edge.toml"
         self._cloud_config = plan.folder / "cloud.toml"
         self._token = ""
@@ -79,16 +83,14 @@ class Stage:
 
     def open(self) -> None:
         """Start everything. Raises Unavailable, ConfigError."""
-        api_port = ports.take("--port", self.plan.api_port, _USUAL_API_PORT)
-        mqtt_port = ports.take("mqtt", None, _USUAL_MQTT_PORT)
+        ports.take("--port", self.plan.api_port, _USUAL_API_PORT)  # said before anything starts
         passwords = {"collector": secrets.token_urlsafe(24), GATEWAY: secrets.token_urlsafe(24)}
         for user, password in passwords.items():
             self._write_secret(f"{user}.password", password)
-        self._start_broker(mqtt_port, passwords)
-        self._start_cloud(mqtt_port, api_port)
+        mqtt_port = self._start_broker(passwords)
+        self._start_cloud(mqtt_port)
         self._furnish()
-        self._start_edge(mqtt_port)
-        self._start_fleet()
+        self._start_fleet(self._start_edge(mqtt_port))
 
     def insist(self, *, but: str = "") -> None:
         """Raises ChildEnded if a process has ended; that of the name `but` may."""
@@ -118,9 +120,9 @@ class Stage:
                 self.children[name].end(_END_S)
 
     def kill(self) -> None:
-        """End everything at once."""
+        """End everything at once, in a signal handler too; `close` collects what is left."""
         for child in self.children.values():
-            child.end(0)
+            child.kill()
 
     # -------------------------------------------------------------------------------------------
 
@@ -134,34 +136,68 @@ class Stage:
         child = self.children[name] = Child(name, command, self.plan.folder)
         return child
 
-    def _start_broker(self, port: int, passwords: dict[str, str]) -> None:
-        plan = self.plan
-        self.broker_name, command = broker_command(plan.folder, port, passwords, plan.broker)
-        broker = self._start("broker", command)
-        broker.wait_until(lambda: ports.answers(port), f"port {port}", _START_S)
+    def _start_listening(
+        self,
+        name: str,
+        ports_wanted: tuple[int | None, int],
+        command_for: Callable[[int], list[str]],
+        is_up: Callable[[int], bool] = ports.answers,
+    ) -> int:
+        """Start a process that listens; its port.
 
-    def _start_cloud(self, mqtt_port: int, api_port: int) -> None:
-        streets = self.plan.folder / "streets.geojson"
+        ports_wanted: the one asked for, if any, and the usual one. Between our look and its own
+        somebody else may take a port: then another one is tried.
+        """
+        for _ in range(_PORT_TRIES):
+            port = ports.take("--port", *ports_wanted)
+            child = self._start(name, command_for(port))
+            try:
+                child.wait_until(partial(is_up, port), f"port {port}", _START_S)
+            except ChildEnded:
+                if ports.is_free(port):
+                    raise
+            else:
+                return port
+        raise ChildEnded(self.children[name].obituary())
+
+    def _start_broker(self, passwords: dict[str, str]) -> int:
+        plan = self.plan
+
+        def command_for(port: int) -> list[str]:
+            self.broker_name, command = broker_command(plan.folder, port, passwords, plan.broker)
+            return command
+
+        return self._start_listening("broker", (None, _USUAL_MQTT_PORT), command_for)
+
+    def _start_cloud(self, mqtt_port: int) -> None:
         town = town_of(self.plan.scenario, self.plan.seed)
+        streets = self.plan.folder / "streets.geojson"
         streets.write_text(json.dumps(town.to_geojson(), ensure_ascii=False), encoding="utf-8")
+        ready = self.plan.folder / "cloud.ready"
+
+        def command_for(port: int) -> list[str]:
+            self._write_cloud_config(mqtt_port, port, town.plane)
+            return [*_CLOUD, "serve", "-c", str(self._cloud_config), "--ready-file", str(ready)]
+
+        # Its short commands want the configuration before it serves; any port will do for them.
+        self._write_cloud_config(mqtt_port, 0, town.plane)
+        password = self._write_secret("admin.password", secrets.token_urlsafe(24))
+        self._cloud("user", "add", "admin", "--role", "admin", "--password-file", str(password))
+        self._token = self._cloud("token", "create", "admin", "--name", "demo").split()[-1]
+        self._write_secret(self.token_file.name, self._token)
+        wanted = (self.plan.api_port, _USUAL_API_PORT)
+        self._start_listening("cloud", wanted, command_for, lambda _port: ready.exists())
+        self.url = json.loads(ready.read_text())["api"]
+
+    def _write_cloud_config(self, mqtt_port: int, api_port: int, plane: Plane) -> None:
         self._cloud_config.write_text(
             '[store]\nurl = "sqlite:///greenhaul.db"\n'
             f'[broker]\nport = {mqtt_port}\nusername = "collector"\n'
             'password_file = "collector.password"\n'
             f'[api]\nlisten = "127.0.0.1:{api_port}"\n'
             '[console]\nbasemap = "streets.geojson"\n'
-            f"center = [{town.plane.longitude_deg}, {town.plane.latitude_deg}]\nzoom = 12\n"
+            f"center = [{plane.longitude_deg}, {plane.latitude_deg}]\nzoom = 12\n"
         )
-        password = self._write_secret("admin.password", secrets.token_urlsafe(24))
-        self._cloud("user", "add", "admin", "--role", "admin", "--password-file", str(password))
-        self._token = self._cloud("token", "create", "admin", "--name", "demo").split()[-1]
-        self._write_secret("admin.token", self._token)
-        ready = self.plan.folder / "cloud.ready"
-        cloud = self._start(
-            "cloud", [*_CLOUD, "serve", "-c", str(self._cloud_config), "--ready-file", str(ready)]
-        )
-        cloud.wait_until(ready.exists, "ready file", _START_S)
-        self.url = json.loads(ready.read_text())["api"]
 
     def _furnish(self) -> None:
         """Enterprise, users, gateway, vehicles, bindings, fences."""
@@ -184,22 +220,21 @@ class Stage:
         self.api.post("/users", {"name": name, "password": login.password, "role": role, **more})
         self.logins.append(login)
 
-    def _start_edge(self, mqtt_port: int) -> None:
-        terminal_port = ports.take("terminals", None, _USUAL_TERMINAL_PORT)
-        self._edge_config.write_text(
-            f'[gateway]\nid = "{GATEWAY}"\n'
-            '[outbox]\npath = "outbox"\n'
-            f'[uplink]\nport = {mqtt_port}\nusername = "{GATEWAY}"\n'
-            f'password_file = "{GATEWAY}.password"\nsend_window_s = 1.0\n'
-            f'[sources.terminals]\ntype = "jt808"\nlisten = "127.0.0.1:{terminal_port}"\n'
-        )
-        edge = self._start("edge", [*_EDGE, "run", "-c", str(self._edge_config)])
-        edge.wait_until(lambda: ports.answers(terminal_port), f"port {terminal_port}", _START_S)
-        self._terminal_port = terminal_port
+    def _start_edge(self, mqtt_port: int) -> int:
+        def command_for(port: int) -> list[str]:
+            self._edge_config.write_text(
+                f'[gateway]\nid = "{GATEWAY}"\n[outbox]\npath = "outbox"\n'
+                f'[uplink]\nport = {mqtt_port}\nusername = "{GATEWAY}"\n'
+                f'password_file = "{GATEWAY}.password"\nsend_window_s = 1.0\n'
+                f'[sources.terminals]\ntype = "jt808"\nlisten = "127.0.0.1:{port}"\n'
+            )
+            return [*_EDGE, "run", "-c", str(self._edge_config)]
 
-    def _start_fleet(self) -> None:
+        return self._start_listening("edge", (None, _USUAL_TERMINAL_PORT), command_for)
+
+    def _start_fleet(self, terminal_port: int) -> None:
         plan = self.plan
-        command = [*_SIM, "fleet", "--to", f"127.0.0.1:{self._terminal_port}"]
+        command = [*_SIM, "fleet", "--to", f"127.0.0.1:{terminal_port}"]
         command += ["--terminals", str(plan.scenario.fleet.terminals), "--seed", str(plan.seed)]
         command += ["--revision", "mixed", "--speed", str(plan.speed)]
         command += ["--ledger", str(self.ledger)]
