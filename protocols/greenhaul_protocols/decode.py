@@ -21,8 +21,8 @@ from greenhaul_protocols.jt808.events import (
     Received,
     UnknownMessage,
 )
-from greenhaul_protocols.jt808.framing import FrameReader, Malformed
-from greenhaul_protocols.jt808.header import unwrap
+from greenhaul_protocols.jt808.framing import Frame, FrameReader, Malformed
+from greenhaul_protocols.jt808.header import split_header
 from greenhaul_protocols.times import TIME_MS_MAX, format_time
 
 # Terminals whose split messages and editions are remembered; an archive may hold a whole city.
@@ -101,18 +101,20 @@ class Decoder:
             for event in conversation.close():
                 yield Answer(_answer_json(self._last, event, conversation.revision), event)
 
-    def _answers(self, number: int, found: Any) -> Iterator[Answer]:
+    def _answers(self, number: int, found: Frame | Malformed) -> Iterator[Answer]:
         self._last = number
         if isinstance(found, Malformed):
             yield _bad(number, found.reason, found.raw.hex(), BadBytes(*found))
             return
         try:
-            phone = unwrap(found.raw).header.phone
+            phone = split_header(found.content)[0].phone
         except DecodeError as error:
             yield _bad(number, str(error), found.raw.hex(), BadBytes(str(error), found.raw))
             return
         conversation = self._conversation(phone)
-        for event in conversation.receive(found.raw):
+        events: list[Event] = []
+        conversation.take(found, events)
+        for event in events:
             yield Answer(_answer_json(number, event, conversation.revision), event)
 
     def _conversation(self, phone: str) -> Conversation:

@@ -230,8 +230,8 @@ def test_every_conforming_vector_decodes_to_its_values(vectors: list[dict[str, A
         wrong += [f"{vector['id']}: {text}" for text in differences(expected, body)]
         compared[vector["msg_id"]] += 1
     assert not wrong, "\n".join(wrong)
-    assert compared.total() >= 395, compared.total()
-    assert len(compared) >= 68, len(compared)
+    assert compared.total() >= 369, compared.total()
+    assert len(compared) >= 62, len(compared)
     assert compared["0x0200"] >= 30, compared
 
 
@@ -349,6 +349,6 @@ def test_the_frames_of_real_terminals_are_answered(shared: Path) -> None:
     assert counts == {
         "gojt808_0x1205_subpackages.txt": (19, 19),
         "gojt808_su_biao_session.log": (62, 62),
-        # Checksums, escapes or lengths are wrong in the others; one has a bare 7E inside.
-        "traccar_jt808_frames.txt": (57, 46),
+        # Checksums or lengths are wrong in the others; two are torn by a bare 7E before it joins.
+        "traccar_jt808_frames.txt": (57, 50),
     }

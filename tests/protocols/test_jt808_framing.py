@@ -1,5 +1,6 @@
 """Frames: the standard's escape example, resynchronisation, and what noise may do."""
 
+from collections.abc import Callable
 from functools import reduce
 from operator import xor
 
@@ -192,3 +193,57 @@ def test_a_phone_the_header_cannot_carry_is_our_mistake(phone: str) -> None:
 def test_a_body_over_ten_bits_is_our_mistake() -> None:
     with pytest.raises(EncodeError, match="1024 bytes"):
         wrap(Header(2, "1", 0, is_2019=False), bytes(1024))
+
+
+# -- terminals that do not escape by the rules -----------------------------------------------------
+
+# 7E and 7D in body, serial and checksum.
+AWKWARD = wrap(
+    Header(0x0900, "013912345678", 0x7D7E, is_2019=False), bytes.fromhex("41 7e 7d02 7d01 7e")
+)
+
+
+def content_in(stream: bytes, step: int) -> list[bytes]:
+    reader = FrameReader()
+    pieces = [stream[at : at + step] for at in range(0, len(stream), step)]
+    found = [each for piece in pieces for each in reader.feed(piece)]
+    return [each.content for each in [*found, *reader.close()] if isinstance(each, Frame)]
+
+
+def bare(frame: bytes) -> bytes:
+    return b"\x7e" + unescape(frame[1:-1]) + b"\x7e"
+
+
+def twice_escaped(frame: bytes) -> bytes:
+    return b"\x7e" + escape(frame[1:-1]) + b"\x7e"
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize("deviate", [bare, twice_escaped])
+def test_frames_not_escaped_or_escaped_twice_are_read(
+    deviate: Callable[[bytes], bytes], step: int
+) -> None:
+    good = wrap(Header(2, "013912345678", 1, is_2019=False), b"")
+    stream = good + deviate(AWKWARD) + good
+    inside = content_of(AWKWARD[1:-1])
+    assert content_in(stream, step) == [content_of(good[1:-1]), inside, content_of(good[1:-1])]
+
+
+@given(HEADERS, st.binary(max_size=200))
+def test_any_frame_escaped_twice_is_read(header: Header, body: bytes) -> None:
+    frame = wrap(header, body)
+    assert content_in(twice_escaped(frame), 4096) == [content_of(frame[1:-1])]
+
+
+@pytest.mark.parametrize("ends", [(1, None), (0, -1), (1, -1)])
+def test_a_missing_delimiter_at_an_end_of_the_stream_costs_nothing(
+    ends: tuple[int, int | None],
+) -> None:
+    assert content_in(AWKWARD[slice(*ends)], 1000) == [content_of(AWKWARD[1:-1])]
+
+
+def test_a_long_row_of_torn_pieces_costs_little() -> None:
+    reader = FrameReader()
+    for _ in range(200):
+        found = reader.feed(b"\x7e\x7d".join([b"\x02" * 3] * 100))
+        assert not any(isinstance(each, Frame) for each in found)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.jt808 import clock, messages_control
 from greenhaul_protocols.jt808.bits_table import ALARM_BITS, STATUS_BITS
-from greenhaul_protocols.jt808.conversation import read_body
+from greenhaul_protocols.jt808.bodies import read_body
 from greenhaul_protocols.jt808.declaration import (
     MESSAGE_IDS,
     MESSAGES,

@@ -46,6 +46,7 @@ from greenhaul_protocols.jt808.conversation import (
 from greenhaul_protocols.jt808.declaration import MESSAGES, REVISIONS
 from greenhaul_protocols.jt808.events import (
     BadBytes,
+    Due,
     Event,
     PartReceived,
     Received,
@@ -80,6 +81,7 @@ from greenhaul_protocols.jt808.messages_location import (
     LocationReport,
     TrackingRequest,
 )
+from greenhaul_protocols.jt808.requests import Request
 
 __all__ = [
     "BAD_MESSAGE",
@@ -93,6 +95,7 @@ __all__ = [
     "BadBytes",
     "BatchReport",
     "Conversation",
+    "Due",
     "Event",
     "Header",
     "Heartbeat",
@@ -112,6 +115,7 @@ __all__ = [
     "Received",
     "Registration",
     "RegistrationAnswer",
+    "Request",
     "ServerTime",
     "ServerTimeQuery",
     "TerminalAnswer",

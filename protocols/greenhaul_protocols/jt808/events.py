@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from greenhaul_protocols.jt808.header import Header
+from greenhaul_protocols.jt808.requests import Request
 
 
 class Received(NamedTuple):
@@ -15,6 +16,7 @@ class Received(NamedTuple):
     revision: int  # in which the body was read
     rest: bytes = b""  # bytes of the body behind what the message declares
     packets: tuple[Header, ...] = ()  # of a split message, in order: each may want an answer
+    request: Request | None = None  # of ours, which it answers
 
     @property
     def is_joined(self) -> bool:
@@ -50,6 +52,14 @@ class BadBytes(NamedTuple):
     reason: str
     raw: bytes
     header: Header | None = None  # None: not even a frame
+
+
+class Due(NamedTuple):
+    """What time has brought about."""
+
+    frames: list[bytes]  # to send: requests once more, requests for packets that are missing
+    expired: list[Request]  # never answered
+    given_up: list[BadBytes]  # split messages whose missing packets never came
 
 
 Event = Received | UnknownMessage | PartReceived | BadBytes

@@ -4,8 +4,13 @@
 
 Every 7E may end one frame and begin the next, so a lost or shared delimiter costs one frame and
 never the stream.
+
+Some terminals escape twice, or not at all, or leave a delimiter out. Such bytes are a frame if the
+standard's reading fails and theirs has the right checksum *and* the body length the header says.
 """
 
+from collections import deque
+from contextlib import suppress
 from typing import NamedTuple
 
 from greenhaul_protocols.errors import DecodeError
@@ -21,10 +26,15 @@ FRAME_SIZE_MAX = 2 * (21 + 1023 + 1) + 2
 CONTENT_SIZE_MIN = 13
 
 
-class Frame(NamedTuple):
-    """A frame whose escapes and checksum are right."""
+# Pieces between 7E that may be one frame of a terminal that does not escape: a body of random
+# bytes has a 7E every 256.
+TORN_PIECES_MAX = 4
 
-    raw: bytes  # as on the wire, with both delimiters
+
+class Frame(NamedTuple):
+    """A frame whose checksum is right."""
+
+    raw: bytes  # as on the wire, with both delimiters even where one was missing
     content: bytes  # header and body: unescaped, without checksum
 
 
@@ -80,6 +90,26 @@ def content_of(wire: bytes) -> bytes:
     return content[:-1]
 
 
+def fits(content: bytes) -> bool:
+    """Whether the body is as long as the header says, in either shape of the header."""
+    attributes = content[2] << 8 | content[3]
+    packet_item_size = 4 if attributes & 0x2000 else 0
+    return len(content) - packet_item_size - (attributes & 0x3FF) in (12, 17)
+
+
+def _deviating_content(wire: bytes) -> bytes | None:
+    """Header and body of what was escaped twice or not at all; None if it is neither."""
+    if b"\x7d" not in wire and DELIMITER not in wire:
+        return None
+    readings = [wire]
+    with suppress(DecodeError):
+        readings.append(unescape(unescape(wire)))
+    for content in readings:
+        if len(content) >= CONTENT_SIZE_MIN and fits(content[:-1]) and not checksum(content):
+            return content[:-1]
+    return None
+
+
 class FrameReader:
     """Cuts a byte stream into frames. The result does not depend on how the stream is chopped."""
 
@@ -87,6 +117,8 @@ class FrameReader:
         self._held = bytearray()  # bytes since the last delimiter, FRAME_SIZE_MAX at most
         self._is_inside = False  # whether a delimiter came before them
         self._is_overlong = False  # whether they were given up and the rest is skipped
+        # Pieces that were no frames, in case a 7E between them was not a delimiter.
+        self._torn: deque[bytes] | None = None
         self.skipped_bytes = 0  # bytes of overlong rubbish that no Malformed carries
 
     @property
@@ -110,11 +142,17 @@ class FrameReader:
         self._keep(pieces[-1], found)
         return found
 
-    def close(self) -> list[Malformed]:
-        """What the end of the stream cut off, if anything."""
+    def close(self) -> list[Frame | Malformed]:
+        """What the end of the stream cut off, if anything: only a delimiter, perhaps."""
         piece, self._held = bytes(self._held), bytearray()
         if not piece:
             return []
+        try:
+            content = content_of(piece)
+            if fits(content):
+                return [Frame(_DELIMITER + piece + _DELIMITER, content)]
+        except DecodeError:
+            pass
         if not self._is_inside:
             return [Malformed("bytes outside a frame", piece)]
         return [Malformed("frame: the stream ends inside it", _DELIMITER + piece)]
@@ -134,13 +172,38 @@ class FrameReader:
         if len(piece) > FRAME_SIZE_MAX:
             self.skipped_bytes += len(piece) - FRAME_SIZE_MAX
             return self._overlong(piece[:FRAME_SIZE_MAX])
-        if not self._is_inside:
-            return Malformed("bytes outside a frame", piece)
         raw = _DELIMITER + piece + _DELIMITER
         try:
-            return Frame(raw, content_of(piece))
+            content = content_of(piece)
         except DecodeError as error:
-            return Malformed(str(error), raw)
+            return self._deviating(piece) or Malformed(
+                *((str(error), raw) if self._is_inside else ("bytes outside a frame", piece))
+            )
+        if not fits(content):
+            # Its reader says what is wrong with its length, if no other reading is right.
+            return self._deviating(piece) or Frame(raw, content)
+        if self._torn:
+            self._torn.clear()
+        return Frame(raw, content)
+
+    def _deviating(self, piece: bytes) -> Frame | None:
+        """The frame a terminal that does not escape by the rules meant, if it ends here."""
+        if self._torn is None:
+            self._torn = deque(maxlen=TORN_PIECES_MAX - 1)
+        wire = piece
+        pieces = iter(reversed(self._torn))
+        while len(wire) <= FRAME_SIZE_MAX:
+            content = _deviating_content(wire)
+            if content is not None:
+                self._torn.clear()
+                return Frame(_DELIMITER + wire + _DELIMITER, content)
+            before = next(pieces, None)
+            if before is None:
+                break
+            wire = before + _DELIMITER + wire
+        if self._is_inside:
+            self._torn.append(piece)
+        return None
 
     def _overlong(self, head: bytes) -> Malformed:
         start = _DELIMITER if self._is_inside else b""

@@ -34,6 +34,28 @@ class Part(NamedTuple):
         return len(self.body) + len(self.raw) + 512
 
 
+# How long a terminal that began a split message may be silent before its packets are asked for, and
+# how often: a photo over a poor link takes seconds between packets.
+PARTS_TIMEOUT_MS = 10_000
+PARTS_ASKED_MAX = 3
+
+
+class Missing(NamedTuple):
+    """A split message that waits for packets."""
+
+    header: Header  # of a packet that came
+    first_serial: int  # of its first packet
+    numbers: tuple[int, ...]  # of the packets that did not come
+
+
+@dataclass(slots=True)
+class _Patience:
+    """Since when a message waits, and how often it was asked for."""
+
+    since_ms: int
+    asked: int = 0
+
+
 _Key = tuple[str, int, int]  # phone, message id, number of packets
 _Begun = tuple[_Key, int]  # and the serial of its first packet, if serials are consecutive
 
@@ -44,6 +66,7 @@ class PartStore:
 
     _begun: dict[_Begun, dict[int, Part]] = field(default_factory=dict)
     _hopeless: set[_Key] = field(default_factory=set)  # tried in vain since the last packet
+    _patience: dict[_Begun, _Patience] = field(default_factory=dict)
     _bytes: int = 0
     evicted_parts: int = 0
 
@@ -66,6 +89,8 @@ class PartStore:
             self._bytes -= known.cost_bytes
             return None
         self._hopeless.discard(key)
+        for of_key in [of for of in self._patience if of[0] == key]:
+            del self._patience[of_key]
         if len(group) == total:
             self._forget(begun)
             return [group[n] for n in range(1, total + 1)]
@@ -74,6 +99,45 @@ class PartStore:
         if joined is None:
             self._make_room()
         return joined
+
+    def overdue(self, now_ms: int) -> tuple[list[Missing], list[list[Part]]]:
+        """What to ask for, and what to give up: the packets that came of messages asked for in
+        vain. Time goes by from the first call after a packet came."""
+        asked: list[Missing] = []
+        given_up: list[list[Part]] = []
+        clusters = {groups[0]: groups for groups in self._clusters()}
+        for gone in self._patience.keys() - clusters.keys():
+            del self._patience[gone]
+        for first, groups in clusters.items():
+            patience = self._patience.setdefault(first, _Patience(now_ms))
+            if now_ms - patience.since_ms < PARTS_TIMEOUT_MS:
+                continue
+            parts = {number: part for g in groups for number, part in self._begun[g].items()}
+            if patience.asked >= PARTS_ASKED_MAX:
+                given_up.append([parts[number] for number in sorted(parts)])
+                for group in groups:
+                    self._forget(group)
+                continue
+            patience.since_ms, patience.asked = now_ms, patience.asked + 1
+            number, part = min(parts.items())
+            first_serial = (part.header.serial - (number - 1)) % SERIAL_COUNT
+            missing = tuple(n for n in range(1, first[0][2] + 1) if n not in parts)
+            if missing:
+                asked.append(Missing(part.header, first_serial, missing))
+        return asked, given_up
+
+    def _clusters(self) -> Iterator[list[_Begun]]:
+        """Groups that may be of one message, because no packet is in two of them."""
+        for key in dict.fromkeys(key for key, _ in self._begun):
+            groups = self._groups(key)
+            numbers = [number for g in groups for number in self._begun[g]]
+            if len(numbers) == len(set(numbers)):
+                yield groups
+            else:
+                yield from ([group] for group in groups)
+
+    def _groups(self, key: _Key) -> list[_Begun]:
+        return [begun for begun in self._begun if begun[0] == key]
 
     def moved_on(self, phone: str | None, busy_with: Header | None = None) -> Iterator[list[Part]]:
         """Messages that are taken to be complete, because the terminal sends something else.
@@ -94,7 +158,7 @@ class PartStore:
 
     def _joined_across(self, key: _Key, *, between_max: int) -> list[Part] | None:
         """A message with others between its packets: every number once, serials rising."""
-        groups = [begun for begun in self._begun if begun[0] == key]
+        groups = self._groups(key)
         total = key[2]
         if len(groups) < 2 or sum(len(self._begun[g]) for g in groups) != total:
             return None
