@@ -43,11 +43,11 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install -q --upgrade pip
 
 $(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install -q -e '.[demo]'
+	GREENHAUL_WEB=0 $(BIN)/python -m pip install -q -e '.[demo]'
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install -q -e '.[dev]'
+	GREENHAUL_WEB=0 $(BIN)/python -m pip install -q -e '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 clean:
