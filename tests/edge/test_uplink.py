@@ -109,6 +109,7 @@ def collector(mosquitto: Broker, gateway: str) -> Iterator[Collector]:
     yield collector
     client.disconnect()
     client.loop_stop()
+    client.on_message = client.on_subscribe = None  # no cycle: paho closes its sockets at once
 
 
 Connect = Callable[..., Uplink]
@@ -245,6 +246,7 @@ def test_a_collector_that_falls_silent_stops_the_sending_not_the_link(
     assert waiting(gateway_outbox) == 30_000
     assert uplink.failures == 0
     collector.is_answering = True
+    collector.answer(gateway_outbox.view().epoch)
     until(lambda: waiting(gateway_outbox) == 0)
     assert len(collector.readings) == 30_000
 
