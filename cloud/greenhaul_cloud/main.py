@@ -190,7 +190,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command: 0 well, 1 the answer is no, 2 it cannot start."""
+    """Runs a command: 0 well, 1 the answer is no, 2 it cannot start, 130 interrupted."""
     args = build_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO,
@@ -209,6 +209,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Rejected as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before or after the part that waits for signals
+        return 130
 
 
 if __name__ == "__main__":

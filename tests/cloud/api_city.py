@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
@@ -55,10 +56,10 @@ class _Announcing(uvicorn.Server):
 
 
 @contextmanager
-def served(context: ApiContext) -> Iterator[str]:
-    """The API of a context on a loopback port; its URL."""
+def served(app: FastAPI) -> Iterator[str]:
+    """An application on a loopback port; its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Announcing(uvicorn.Config(create_app(context), log_config=None, lifespan="on"))
+    server = _Announcing(uvicorn.Config(app, log_config=None, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -91,7 +92,7 @@ class City:
         self.context = ApiContext.of(
             self.store, config, CollectorRegistry(), now_ms=lambda: self.now_ms
         )
-        with served(self.context) as self.url:
+        with served(create_app(self.context)) as self.url:
             yield
 
     def client(self, role: str | None = "admin", **headers: str) -> httpx.Client:

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
 import pytest
-from tests.cloud.api_city import FOREIGN, OWN, City
+from prometheus_client import CollectorRegistry
+from tests.cloud.api_city import FOREIGN, OWN, City, served
+
+from greenhaul_cloud.api.app import create_app
+from greenhaul_cloud.api.context import ApiContext, Context
+from greenhaul_cloud.api.guard import Caller
+from greenhaul_cloud.config import CloudConfig
+from greenhaul_cloud.store import registry
+from greenhaul_cloud.store.pages import PageSpec
+from greenhaul_cloud.store.scope import EVERYTHING
 
 # What nobody needs a name for.
 PUBLIC = {("POST", "/session")}
@@ -26,6 +36,10 @@ ODD_TRIES = 4
 @pytest.fixture(scope="module")
 def routes(city: City) -> list[tuple[str, str, dict[str, Any]]]:
     """(method, path, operation) of every route of the API."""
+    return routes_of(city)
+
+
+def routes_of(city: City) -> list[tuple[str, str, dict[str, Any]]]:
     document = city.get("/openapi.json", None)
     found = [
         (method.upper(), path.removeprefix("/api/v1"), operation | {"document": document})
@@ -233,3 +247,27 @@ def test_odd_bodies_never_break_the_server(
                         headers={"Content-Type": "application/json"},
                     )
                     assert answer.status_code < 500, f"{method} {path} {body[:30]!r}"
+
+
+def test_the_nets_catch_a_route_that_forgot_guard_or_scope(city: City) -> None:
+    """Two routes as a hurried hand might write them."""
+
+    def unguarded(context: Context) -> object:
+        with context.store.read() as connection:
+            return len(registry.list_vehicles(connection, EVERYTHING, PageSpec(9), now_ms=0).rows)
+
+    def unscoped(context: Context, _caller: Caller) -> object:
+        with context.store.read() as connection:
+            found = registry.list_vehicles(connection, EVERYTHING, PageSpec(9), now_ms=0)
+            return [row["id"] for row in found.rows]
+
+    app = create_app(ApiContext.of(city.store, CloudConfig(), CollectorRegistry()))
+    for endpoint in (unguarded, unscoped):
+        app.add_api_route(f"/api/v1/{endpoint.__name__}", endpoint)
+    with served(app) as url:
+        careless = replace(city, url=url)
+        routes = routes_of(careless)
+        with pytest.raises(AssertionError, match="/unguarded: 200"):
+            test_nobody_gets_nothing(careless, routes)
+        with pytest.raises(AssertionError, match="/unscoped"):
+            test_no_list_shows_what_is_foreign(careless, routes)

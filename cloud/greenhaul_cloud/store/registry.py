@@ -147,7 +147,8 @@ def is_vehicle_used(connection: Connection, vehicle_id: str) -> bool:
 
 def remove_vehicle(connection: Connection, vehicle_id: str) -> None:
     """Takes out a vehicle nothing refers to, with its attributes."""
-    for table in (tables.vehicle_attributes, tables.dirty, tables.fold_failure):
+    derived = (tables.dirty, tables.fold_failure, tables.fold_state)
+    for table in (tables.vehicle_attributes, *derived):
         connection.execute(delete(table).where(table.c.vehicle_id == vehicle_id))
     connection.execute(delete(tables.vehicle).where(_vehicle.id == vehicle_id))
 
