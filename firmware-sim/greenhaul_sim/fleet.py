@@ -80,7 +80,7 @@ class FleetFigures:
 
 
 class Due(NamedTuple):
-    """The next report of a terminal, ordered by time."""
+    """The next report of a member, ordered by time."""
 
     wall_s: float
     member: int

@@ -70,6 +70,18 @@ def read_scenario(path: Path) -> Scenario:
     return scenario
 
 
+def to_toml(scenario: Scenario) -> str:
+    """The file that reads as this scenario."""
+    lines: list[str] = []
+    for part in fields(scenario):
+        lines.append(f"[{part.name}]")
+        values = getattr(scenario, part.name)
+        for each in fields(values):
+            value = getattr(values, each.name)
+            lines.append(f"{each.name} = {list(value) if isinstance(value, tuple) else value}")
+    return "\n".join(lines) + "\n"
+
+
 def _fill(cls: type[Any], values: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(cls)
     names = [each.name for each in fields(cls)]

@@ -104,7 +104,6 @@ class SessionCounts:
     acknowledged: int = 0
     resent: int = 0  # messages sent again for want of an answer
     refused: int = 0  # reports answered "bad message" or "unsupported"
-    registrations: int = 0
 
 
 class Session:
@@ -235,7 +234,6 @@ class Session:
     def _register(self, now: float) -> bytes:
         self.stage = Stage.REGISTERING
         self._auth_code = None
-        self.counts.registrations += 1
         return self._send(self.identity.registration(), (), now)
 
     def _authenticate(self, now: float) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from greenhaul_protocols.errors import ConfigError
-from greenhaul_sim.scenario import Scenario, read_scenario
+from greenhaul_sim.scenario import Scenario, read_scenario, to_toml
 
 SHIPPED = Path(__file__).parents[2] / "firmware-sim" / "scenarios"
 
@@ -23,6 +23,13 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text("")
     assert read_scenario(path) == Scenario()
+
+
+def test_a_scenario_written_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    for original in (Scenario(), read_scenario(SHIPPED / "rough-roads.toml")):
+        path.write_text(to_toml(original))
+        assert read_scenario(path) == original
 
 
 @pytest.mark.parametrize(

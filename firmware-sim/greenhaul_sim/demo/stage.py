@@ -20,7 +20,7 @@ from greenhaul_sim.demo.children import Child, ChildEnded
 from greenhaul_sim.demo.figures import Account, Figures, edge_account, joint_account, look
 from greenhaul_sim.fleet import town_of
 from greenhaul_sim.identity import fleet_identities
-from greenhaul_sim.scenario import Scenario
+from greenhaul_sim.scenario import Scenario, to_toml
 from greenhaul_sim.streets import Plane
 
 GATEWAY = "gw-demo"
@@ -44,7 +44,6 @@ class DemoPlan:
 
     folder: Path
     scenario: Scenario
-    scenario_file: Path | None = None
     seed: int = 1
     speed: float = 10.0
     run_s: float | None = None
@@ -234,12 +233,12 @@ class Stage:
 
     def _start_fleet(self, terminal_port: int) -> None:
         plan = self.plan
+        scenario = plan.folder / "scenario.toml"
+        scenario.write_text(to_toml(plan.scenario))
         command = [*_SIM, "fleet", "--to", f"127.0.0.1:{terminal_port}"]
-        command += ["--terminals", str(plan.scenario.fleet.terminals), "--seed", str(plan.seed)]
+        command += ["--scenario", str(scenario), "--seed", str(plan.seed)]
         command += ["--revision", "mixed", "--speed", str(plan.speed)]
         command += ["--ledger", str(self.ledger)]
-        if plan.scenario_file:
-            command += ["--scenario", str(plan.scenario_file)]
         if plan.run_s:
             command += ["--for", str(plan.run_s), "--drain", "30"]
         else:
