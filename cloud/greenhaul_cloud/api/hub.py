@@ -42,32 +42,39 @@ class _Look:
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
     """The newest word about one subject, and the beat at which it last changed."""
 
     value: Any
     word: Any
     beat: int
+    _text: str | None = None
+
+    def text(self, render: Callable[[Any], str]) -> str:
+        """The value as watchers get it, rendered once for all of them."""
+        if self._text is None:
+            self._text = render(self.value)
+        return self._text
 
 
 @dataclass(slots=True)
 class Board:
     """The newest word about every subject."""
 
-    entries: dict[str, _Entry] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     def update(self, beat: int, words: Iterable[tuple[str, Any, Any]]) -> None:
         """Takes (subject, value, word): `word` changes when watchers must hear of it."""
-        found: dict[str, _Entry] = {}
+        found: dict[str, Entry] = {}
         for subject, value, word in words:
             known = self.entries.get(subject)
             is_same = known is not None and known.word == word
-            found[subject] = known if known and is_same else _Entry(value, word, beat)
+            found[subject] = known if known and is_same else Entry(value, word, beat)
         self.entries = found
 
-    def since(self, beat: int) -> list[Any]:
-        """Values that changed after a beat."""
-        return [entry.value for entry in self.entries.values() if entry.beat > beat]
+    def since(self, beat: int) -> list[Entry]:
+        """What changed after a beat."""
+        return [entry for entry in self.entries.values() if entry.beat > beat]
 
 
 class Hub:

@@ -1,14 +1,14 @@
 """`/live`: server-sent events (HTML standard, section 9.2)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
-from pydantic import TypeAdapter
+from sqlalchemy import RowMapping
 
 from greenhaul_cloud.api.context import ApiContext, Context
 from greenhaul_cloud.api.findings import ViolationShape, show_violation
@@ -25,6 +25,7 @@ from greenhaul_cloud.api.positions import (
 from greenhaul_cloud.api.problems import Problem
 from greenhaul_cloud.api.shapes import ROW_ID_MAX
 from greenhaul_cloud.auth.principal import Principal
+from greenhaul_cloud.store.positions import Whereabouts
 from greenhaul_protocols.errors import Unavailable
 
 router = APIRouter(tags=["live"])
@@ -35,10 +36,6 @@ STREAMS_MAX = 500
 HEARTBEAT_S = 15.0
 # What EventSource waits before it comes back, milliseconds.
 RETRY_MS = 2000
-
-_POSITIONS = TypeAdapter(list[PositionProperties])
-_VIOLATIONS = TypeAdapter(list[ViolationShape])
-_GATEWAYS = TypeAdapter(list[GatewayFigures])
 
 
 class _Watcher:
@@ -66,31 +63,44 @@ class _Watcher:
             self._after = hub.feed_end
             yield f"id: {self._after}\n\n"
         positions = [
-            show_position(one)
-            for one in hub.positions.since(since)
-            if scope.admits(one.enterprise_id) and is_inside(one, self._box)
+            entry.text(_show_position)
+            for entry in hub.positions.since(since)
+            if scope.admits(entry.value.enterprise_id) and is_inside(entry.value, self._box)
         ]
-        for at in range(0, len(positions), ITEMS_MAX):
-            yield _event("positions", _POSITIONS, positions[at : at + ITEMS_MAX])
+        for event in _events("positions", positions):
+            yield event
         while self._after < hub.feed_end:
             before = self._after
             self._after, violations = await hub.violations_since(before, scope)
             if violations:
-                shown = [show_violation(row) for row in violations]
-                yield _event("violations", _VIOLATIONS, shown, self._after)
+                yield _event("violations", map(_show_violation, violations), self._after)
             if self._after == before:
                 break
         gateways = hub.gateways.since(since) if scope.is_whole else []
-        for at in range(0, len(gateways), ITEMS_MAX):
-            yield _event("gateways", _GATEWAYS, gateways[at : at + ITEMS_MAX])
+        for event in _events("gateways", [entry.text(_show_gateway) for entry in gateways]):
+            yield event
 
 
-def _event(
-    name: str, adapter: TypeAdapter[Any], items: list[Any], number: int | None = None
-) -> str:
-    shown = adapter.dump_json(adapter.validate_python(items, from_attributes=True)).decode()
+def _show_position(one: Whereabouts) -> str:
+    return PositionProperties.model_validate(show_position(one)).model_dump_json()
+
+
+def _show_violation(row: RowMapping) -> str:
+    return ViolationShape.model_validate(show_violation(row)).model_dump_json()
+
+
+def _show_gateway(figures: dict[str, Any]) -> str:
+    return GatewayFigures.model_validate(figures).model_dump_json()
+
+
+def _events(name: str, items: list[str]) -> Iterator[str]:
+    for at in range(0, len(items), ITEMS_MAX):
+        yield _event(name, items[at : at + ITEMS_MAX])
+
+
+def _event(name: str, items: Iterable[str], number: int | None = None) -> str:
     head = "" if number is None else f"id: {number}\n"
-    return f'{head}event: {name}\ndata: {{"items":{shown}}}\n\n'
+    return f'{head}event: {name}\ndata: {{"items":[{",".join(items)}]}}\n\n'
 
 
 def _resume_point(

@@ -25,6 +25,7 @@ from greenhaul_cloud.api.shapes import (
 )
 from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.store import accounts, registry
+from greenhaul_cloud.store.attributes import ALWAYS_FROM_MS
 from greenhaul_cloud.store.bindings import PRIORITY_DEFAULT, bind, end_binding
 from greenhaul_cloud.store.scope import Scope
 from greenhaul_protocols.errors import Rejected
@@ -32,8 +33,6 @@ from greenhaul_protocols.series import SOURCE_LENGTH_MAX
 
 router = APIRouter()
 
-# A binding that says no beginning, of a source never bound before, holds for all it ever sent.
-ALWAYS_FROM_MS = 0
 PRIORITY_MAX = 1000
 
 SourceName = Annotated[
@@ -135,7 +134,7 @@ def add_binding(wish: BindingWish, context: Context, keeper: FleetKeeper) -> obj
         if registry.bound_elsewhere(connection, keeper.scope, wish.source):
             raise not_found("source", wish.source)
         from_ms = wish.valid_from
-        if from_ms is None:
+        if from_ms is None:  # what a source sent before anybody claimed it is the first claimer's
             from_ms = now_ms if registry.was_bound(connection, wish.source) else ALWAYS_FROM_MS
         try:
             binding_id = bind(

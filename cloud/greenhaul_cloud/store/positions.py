@@ -8,10 +8,9 @@ from sqlalchemy import Connection, RowMapping, and_, or_, select
 
 from greenhaul_cloud.store import tables
 from greenhaul_cloud.store.findings import violating_vehicles
+from greenhaul_cloud.store.marks import LEAD_GAP_MS
 from greenhaul_cloud.store.scope import Scope
 
-# A source leads its vehicle's track until it is silent this long (architecture, section 3).
-LEAD_GAP_MS = 30_000
 # A terminal reports at least each minute while on; five silent minutes are no jitter.
 OFFLINE_AFTER_MS = 300_000
 # Slower than a walk is GNSS noise of a parked truck.
@@ -86,7 +85,8 @@ def _leaders(rows: Iterable[RowMapping]) -> list[RowMapping]:
     for candidates in by_vehicle.values():
         newest = max(row["device_time"] for row in candidates)
         fresh = (row for row in candidates if row["device_time"] >= newest - LEAD_GAP_MS)
-        leaders.append(max(fresh, key=lambda row: (row["priority"] or 0, row["device_time"])))
+        # as on the track: by priority, and of equals by name
+        leaders.append(min(fresh, key=lambda row: (-(row["priority"] or 0), row["source"])))
     return leaders
 
 
