@@ -28,7 +28,7 @@ class TimeQuality(IntEnum):
     SOURCE = 0  # the source's own clock: a terminal, a GNSS receiver with a fix
     GATEWAY = 1  # the gateway's clock, mapped for this boot by GNSS, NTP or the cloud's answer
     BOUNDED = 2  # a boot that never learnt the time: lies between its neighbours
-    UNUSABLE = 3  # the source's time made no sense: this is the received time of the first copy
+    UNUSABLE = 3  # the source's time made no sense, or it said none: the first copy's received time
 
     @property
     def is_foldable(self) -> bool:
@@ -155,6 +155,7 @@ UNITS = {
     "kg": "kg",
     "l": "L",
     "ms": "ms",
+    "bytes": "B",
 }
 
 R = TypeVar("R", bound="Reading")
@@ -307,6 +308,22 @@ class Dropped(Reading):
     from_time_ms: Annotated[int | None, Signal(5, 1)] = None
     to_time_ms: Annotated[int | None, Signal(6, 1)] = None
     reason: Annotated[str | None, Signal(7, None)] = None
+
+
+@kind(9, "media_part")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPart(Reading):
+    """A piece of a photo, sound or video. All pieces have the device time of the whole."""
+
+    media_id: Annotated[int | None, Signal(1, 1)] = None  # the source's own number, may come again
+    part_number: Annotated[int | None, Signal(2, 1)] = None  # from 1
+    part_total: Annotated[int | None, Signal(3, 1)] = None
+    media_type: Annotated[int | None, Signal(4, 1, 0, 255)] = None  # JT/T 808 codes: 0 image, 1 audio, 2 video
+    media_format: Annotated[int | None, Signal(5, 1, 0, 255)] = None  # JT/T 808 codes: 0 JPEG, 1 TIF, 2 MP3, 3 WAV, 4 WMV
+    event_code: Annotated[int | None, Signal(6, 1, 0, 255)] = None  # JT/T 808 codes: 0 command, 1 timed, 2 robbery, …
+    channel: Annotated[int | None, Signal(7, 1, 0, 255)] = None
+    size_bytes: Annotated[int | None, Signal(8, 1)] = None  # of the whole; None where only the last part tells
+    data: Annotated[bytes | None, Signal(9, None)] = None
 
 
 # fmt: on

@@ -35,7 +35,7 @@ _FRAME_IN_LINE = re.compile(
 _HEX_ONLY = re.compile(r"[0-9a-fA-F\s]+")
 
 # Nothing here knows when a frame was received, so no time is too far ahead.
-_RECEIVED_TIME_MS = TIME_MS_MAX
+_RECEIVED_TIME_MS = TIME_MS_MAX - 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,9 @@ def _answer_json(number: int, event: Event, revision: int) -> dict[str, Any]:
 def _reading_json(reading: Reading) -> dict[str, Any]:
     """Kind, time and the fields that have a value; the time is null where it is unusable."""
     spec = KIND_OF[type(reading)]
-    is_usable = reading.time_quality is not TimeQuality.UNUSABLE
+    # A time of day without a date has that of the receipt, which nobody knows here.
+    is_dated = reading.device_time_ms < _RECEIVED_TIME_MS - 86_400_000
+    is_usable = is_dated and reading.time_quality is not TimeQuality.UNUSABLE
     described: dict[str, Any] = {
         "kind": spec.name,
         "device_time": format_time(reading.device_time_ms) if is_usable else None,

@@ -27,6 +27,13 @@ DIMENSIONLESS = {
     "lane",
     "first",
     "last",
+    "media_id",
+    "part_number",
+    "part_total",
+    "media_type",
+    "media_format",
+    "event_code",
+    "channel",
 }
 
 
@@ -39,6 +46,7 @@ def test_kind_numbers_and_names_are_frozen() -> None:
         5: "event",
         6: "undecodable",
         7: "dropped",
+        9: "media_part",
     }
 
 

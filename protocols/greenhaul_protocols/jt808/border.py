@@ -19,10 +19,12 @@ from greenhaul_protocols.catalogue import (
 )
 from greenhaul_protocols.errors import EncodeError
 from greenhaul_protocols.jt808 import clock, layouts
+from greenhaul_protocols.jt808.border_events import event_readings, usable_time
 from greenhaul_protocols.jt808.events import BadBytes, UnknownMessage
 from greenhaul_protocols.jt808.header import Header
 from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
+from greenhaul_protocols.jt808.messages_control import VehicleControlAnswer
 from greenhaul_protocols.jt808.messages_location import (
     BatchReport,
     LocationAnswer,
@@ -32,10 +34,6 @@ from greenhaul_protocols.jt808.tables import find, item_of
 from greenhaul_protocols.jt808.vendor_items_table import ChargeState
 
 PROTOCOL = "jt808"
-
-# Outside these a terminal's time is unusable: before 2000-01-01 UTC, or this far in our future.
-TIME_MS_MIN = 946_684_800_000
-TIME_AHEAD_MS_MAX = 5 * 60_000
 
 # No land, no road: a receiver without a fix that says zero, or nearly.
 NULL_ISLAND_DEG = 0.01
@@ -79,13 +77,13 @@ def readings_of(body: Any, *, source: str, received_time_ms: int) -> list[Readin
     """The readings in a message's body, in its order.
 
     body: a declared message, or what a conversation could not decode (BadBytes, UnknownMessage).
-    Messages without readings give none. A report that fails inside a batch becomes one
+    Messages of the session give none. A report that fails inside a batch becomes one
     Undecodable; its neighbours are not touched.
     """
     match body:
         case LocationReport():
             return _readings_of_report(body, source, received_time_ms, _NO_FLAGS)
-        case LocationAnswer(report=report):
+        case LocationAnswer(report=report) | VehicleControlAnswer(report=report):
             return _readings_of_report(report, source, received_time_ms, _NO_FLAGS)
         case BatchReport():
             return _readings_of_batch(body, source, received_time_ms)
@@ -94,7 +92,7 @@ def readings_of(body: Any, *, source: str, received_time_ms: int) -> list[Readin
         case UnknownMessage(header=header, raw=raw):
             reason = f"unknown message 0x{header.message_id:04X}"
             return [_undecodable(reason, raw, source, received_time_ms)]
-    return []
+    return event_readings(body, source=source, received_time_ms=received_time_ms)
 
 
 def _readings_of_batch(batch: BatchReport, source: str, received_time_ms: int) -> list[Reading]:
@@ -119,17 +117,6 @@ def _undecodable(reason: str, raw: bytes, source: str, received_time_ms: int) ->
         reason=reason,
         raw=raw,
     )
-
-
-def usable_time(digits: str, received_time_ms: int) -> tuple[int, TimeQuality]:
-    """Device time of YYMMDDhhmmss in GMT+8; the received time if the digits make no sense.
-
-    Age alone never makes a time unusable.
-    """
-    time_ms = clock.time_ms_of(digits)
-    if time_ms is None or not TIME_MS_MIN <= time_ms <= received_time_ms + TIME_AHEAD_MS_MAX:
-        return received_time_ms, TimeQuality.UNUSABLE
-    return time_ms, TimeQuality.SOURCE
 
 
 def signed_deg(unsigned_deg: float, is_negative: bool) -> float:

@@ -36,6 +36,17 @@ def time_ms_of(digits: str) -> int | None:
     return day_ms + (hour * 3600 + minute * 60 + second) * 1000 - GMT_PLUS_8_MS
 
 
+def time_of_day_ms(digits: str) -> int | None:
+    """Milliseconds since midnight of hhmmss and four digits of milliseconds; None if no time."""
+    if len(digits) != 10 or not (digits.isascii() and digits.isdecimal()):
+        return None
+    hour, minute, second = int(digits[:2]), int(digits[2:4]), int(digits[4:6])
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    # Some count in other units than milliseconds: never into the next second.
+    return (hour * 3600 + minute * 60 + second) * 1000 + min(int(digits[6:]), 999)
+
+
 def digits_of(time_ms: int) -> str:
     """YYMMDDhhmmss in GMT+8 of milliseconds since 1970 UTC, rounded down to the second.
 

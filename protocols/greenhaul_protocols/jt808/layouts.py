@@ -232,7 +232,11 @@ class Counted(Layout):
 
     def write(self, value: tuple[Any, ...]) -> bytes:
         counters = (c.write(len(value)) for c in (self.count, self.packet_count) if c is not None)
-        return b"".join(counters) + b"".join(map(self.of.write, value))
+        return b"".join(counters) + b"".join(map(self._write_one, value))
+
+    def _write_one(self, item: Any) -> bytes:
+        is_rest = self.keeps_good and isinstance(item, Undecodable)
+        return item.raw if is_rest else self.of.write(item)
 
 
 @dataclass(frozen=True, eq=False)

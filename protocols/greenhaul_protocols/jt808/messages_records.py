@@ -16,6 +16,7 @@ from greenhaul_protocols.jt808.layouts import (
     Dword,
     Dword_,
     FixedBytes,
+    Undecodable,
     Word,
     Word_,
 )
@@ -145,7 +146,7 @@ class CanReport:
     # hhmmss and four digits of milliseconds; the date is that of the receipt.
     first_frame_time: Annotated[str, Bcd(5)]
     frames: Annotated[  # printed at offset 8 in 2013, really at 7
-        tuple[CanFrame, ...], Counted(None, Record(CanFrame), keeps_good=True)
+        tuple[CanFrame | Undecodable, ...], Counted(None, Record(CanFrame), keeps_good=True)
     ]
 
     @classmethod
