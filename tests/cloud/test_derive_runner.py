@@ -183,6 +183,9 @@ def test_a_visit_that_never_was_is_withdrawn_not_deleted(kit: Kit, store: Store)
     assert [row.state for row in scene.all(visit)] == ["withdrawn"]
     assert [row.state for row in scene.all(violation)] == ["withdrawn"]
     assert {row.visit_id for row in scene.all(amendment)} == {stood.id, None}
+    with store.read() as conn:
+        became_nothing = select(amendment).where(amendment.c.became.is_(None))
+        assert len(conn.execute(became_nothing).all()) == 2
 
 
 def test_a_source_that_moves_takes_its_future_along(kit: Kit, store: Store) -> None:

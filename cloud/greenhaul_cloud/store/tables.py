@@ -71,7 +71,8 @@ class Instant(TypeDecorator[int]):
 
 # SQLite numbers rows only in a column of exactly INTEGER.
 Serial = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
-Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+# None is SQL null, not the JSON text null: `is null` in psql means what it says.
+Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 
 
 def _value_column(spec: FieldSpec) -> Column[Any]:
