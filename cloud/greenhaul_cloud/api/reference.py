@@ -1,5 +1,6 @@
 """`/docs`: the OpenAPI document as one plain page that loads nothing from anywhere."""
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -35,7 +36,7 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     yield "<meta name=viewport content='width=device-width'>"
     yield f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head><body>"
     yield f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
-    yield f"<p>{escape(info.get('description', ''))}</p>"
+    yield f"<p>{_prose(info.get('description', ''))}</p>"
     yield "<p>For machines: <a href=/api/v1/openapi.json>/api/v1/openapi.json</a></p>"
     by_tag: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
@@ -55,7 +56,7 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"<h3><b>{method.upper()}</b> {escape(path)}</h3>"
-    yield f"<p>{escape(operation.get('description', ''))}</p>"
+    yield f"<p>{_prose(operation.get('description', ''))}</p>"
     rows = [
         (f"{one['name']} ({one['in']})", _type(one["schema"]), one.get("description", ""))
         for one in operation.get("parameters", [])
@@ -71,7 +72,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
 
 def _shape(name: str, schema: dict[str, Any]) -> Iterator[str]:
     yield f"<h3 id='{escape(name)}'>{escape(name)}</h3>"
-    yield f"<p>{escape(schema.get('description', ''))}</p>"
+    yield f"<p>{_prose(schema.get('description', ''))}</p>"
     yield from _table(
         (key, _type(value), value.get("description", ""))
         for key, value in schema.get("properties", {}).items()
@@ -81,7 +82,7 @@ def _shape(name: str, schema: dict[str, Any]) -> Iterator[str]:
 def _table(rows: Any) -> Iterator[str]:
     yield "<table>"
     for name, kind, note in rows:
-        yield f"<tr><td><code>{escape(name)}</code><td>{kind}<td>{escape(note)}"
+        yield f"<tr><td><code>{escape(name)}</code><td>{kind}<td>{_prose(note)}"
     yield "</table>"
 
 
@@ -90,6 +91,11 @@ def _content(holder: dict[str, Any]) -> str:
         f"{escape(media)} {_type(content.get('schema', {}))}"
         for media, content in holder.get("content", {}).items()
     )
+
+
+def _prose(text: str) -> str:
+    """A description as HTML; what stands in backticks is code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
 
 
 def _type(schema: dict[str, Any]) -> str:
