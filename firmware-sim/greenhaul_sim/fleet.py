@@ -26,7 +26,7 @@ from greenhaul_sim.streets import Plane, Point, StreetMap, build_town
 log = logging.getLogger(__name__)
 
 # With no end given: how long simulated time runs ahead of real time before it catches up.
-OPEN_END_RUN_S = 1_800.0
+OPEN_END_RUN_S = 900.0
 
 # Terminals beginning to connect per second: a listener's backlog is a few hundred.
 _CONNECTS_PER_S = 500.0

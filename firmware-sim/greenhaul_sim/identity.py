@@ -9,8 +9,8 @@ _HENAN, _NANYANG = 41, 1300  # GB/T 2260
 _BLUE, _OTHER_COLOUR = 1, 9  # JT/T 415
 _GRADIENT_GREEN = 94  # JT/T 697.7: light new-energy vehicles
 
-# Letters a Chinese plate may use behind the city's: no I, no O.
-_PLATE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+# Letters behind the city's: no I, no O, and no D or F, which begin new-energy plates.
+_PLATE_LETTERS = "ABCEGHJKLMNPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)

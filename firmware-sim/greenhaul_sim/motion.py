@@ -52,7 +52,7 @@ class Traits:
     speed_factor: float = 0.95  # of the limit, on a free street; above 1 the driver speeds
     centre_share: float = 0.4  # of trips that go to the centre
     centre_radius_m: float = 900.0
-    delivery_s: tuple[float, float] = (60.0, 420.0)
+    delivery_s: tuple[float, float] = (40.0, 260.0)
     gnss_noise_m: float = 2.5
     is_electric: bool = True
 

@@ -17,6 +17,7 @@ from greenhaul_sim.demo.broker import BROKERS
 from greenhaul_sim.demo.figures import Account, Figures
 from greenhaul_sim.demo.folder import fresh_folder
 from greenhaul_sim.demo.stage import DemoPlan, Stage
+from greenhaul_sim.fleet import OPEN_END_RUN_S
 from greenhaul_sim.ledger import read_ledger
 from greenhaul_sim.scenario import FleetPart, LinkPart, Scenario, read_scenario
 
@@ -129,11 +130,15 @@ def _show(stage: Stage) -> int:
 
 
 def _introduce(stage: Stage) -> None:
+    plan = stage.plan
     _say(f"\n  console  {stage.url}")
     for login in stage.logins:
         _say(f"  login    {login.name} / {login.password}")
     _say(f"  token    of the API's admin: {stage.token_file}")
-    _say(f"  broker   {stage.broker_name}; logs and ledger in {stage.plan.folder}")
+    _say(f"  broker   {stage.broker_name}; logs and ledger in {plan.folder}")
+    if plan.speed > 1:
+        until_s = plan.run_s or OPEN_END_RUN_S
+        _say(f"  clock    {plan.speed:g}× ours, from the past to now in {until_s:g} s")
     _say("  stop     Ctrl-C\n")
 
 
