@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "greenhaul_sim": {"greenhaul_protocols"},
 }
 # protocols says what bytes mean: nothing that does I/O or reads a clock. Only the front of
-# greenhaul-decode reads files; only bulk.py knows numpy.
+# greenhaul-decode reads files; only the bulk readers know numpy.
 PROTOCOLS_MAY_IMPORT = {
     "__future__", "abc", "argparse", "ast", "binascii", "bisect", "collections", "contextlib",
     "dataclasses", "datetime", "enum", "functools", "google", "hashlib", "hmac", "itertools",
@@ -29,6 +29,7 @@ PROTOCOLS_MAY_IMPORT = {
 }  # fmt: skip
 PROTOCOLS_EXCEPTIONS = {
     "bulk.py": {"numpy"},
+    "bulk_jt808.py": {"numpy"},
     "__main__.py": {"io", "sys", "pathlib"},
     "decode.py": {"sys", "pathlib"},
 }
@@ -85,6 +86,7 @@ def test_protocols_do_no_io_and_read_no_clock(module: Path) -> None:
 def test_names_say_something_and_modules_stay_small(package: str, path: Path) -> None:
     assert path.stem not in BANNED_MODULES
     is_table = path.stem == "catalogue" or path.stem.endswith("_table") or "messages" in path.stem
+    is_table = is_table or path.parent.name == "versions"  # a schema, written out once
     assert is_table or len(path.read_text().splitlines()) <= MODULE_LINES_MAX
 
 
@@ -113,7 +115,7 @@ for name in {foreign!r}:
     sys.modules[name] = None  # importing it raises ImportError
 package = importlib.import_module({package!r})
 for module in pkgutil.walk_packages(package.__path__, {package + "."!r}):
-    if not module.name.endswith((".bulk", ".__main__")):
+    if not module.name.endswith((".bulk", ".bulk_jt808", ".__main__")):
         importlib.import_module(module.name)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -1,9 +1,10 @@
 """Bodies to messages, in the edition they fit."""
 
+from functools import cache
 from typing import Any
 
 from greenhaul_protocols.errors import DecodeError
-from greenhaul_protocols.jt808.declaration import MESSAGES, decode
+from greenhaul_protocols.jt808.declaration import MESSAGES, Reader, reader_of
 
 # Editions in the order in which they are tried.
 _ORDER = {2011: (2011, 2013, 2019), 2013: (2013, 2011, 2019), 2019: (2019, 2013, 2011)}
@@ -16,21 +17,30 @@ def read_body(message_id: int, body: bytes, revision: int) -> tuple[Any, bytes, 
     The revision given is tried first; another counts only if it leaves nothing over. Raises
     DecodeError as the revision given sees it.
     """
-    spec = MESSAGES[message_id]
     own: tuple[Any, bytes, int] | None = None
     failure: DecodeError | None = None
-    for candidate in _ORDER[revision]:
-        for message_class in spec.classes_of(candidate):
-            try:
-                message, rest = decode(message_class, body, candidate)
-            except DecodeError as error:
-                failure = failure or error
-                continue
-            if not rest:
-                return message, rest, candidate
-            if candidate == revision:
-                own = own or (message, rest, candidate)
+    for read, candidate in _readers(message_id, revision):
+        try:
+            message, at = read(body, 0)
+        except DecodeError as error:
+            failure = failure or error
+            continue
+        if at == len(body):
+            return message, b"", candidate
+        if candidate == revision:
+            own = own or (message, body[at:], candidate)
     if own is None:
         assert failure is not None
         raise failure
     return own
+
+
+@cache
+def _readers(message_id: int, revision: int) -> tuple[tuple[Reader, int], ...]:
+    """Readers of a message in the order in which they are tried, and the edition of each."""
+    spec = MESSAGES[message_id]
+    return tuple(
+        (reader_of(cls, candidate), candidate)
+        for candidate in _ORDER[revision]
+        for cls in spec.classes_of(candidate)
+    )

@@ -202,6 +202,11 @@ def _sort_items(items: tuple[Item, ...]) -> tuple[dict[str, Any], bytes, list[_M
     return named, bytes(others), readings
 
 
+def unnamed_items(items: tuple[Item, ...]) -> bytes:
+    """The bytes of the items that no field of Position says, in order."""
+    return _sort_items(items)[1]
+
+
 def _cargo(item: Item) -> _Make | None:
     found = find(LOCATION_ITEMS, item, 2019)
     if found is None or found[0].name != "compartment_temperature_c":
