@@ -10,6 +10,7 @@ import pytest
 from tests.cloud.api_city import FOREIGN, OWN, City, furnished_city, square_fence
 
 from greenhaul_cloud.api import console
+from greenhaul_protocols.catalogue import Reading, TimeQuality, Undecodable
 
 if TYPE_CHECKING:
     from tests.cloud.conftest import Kit
@@ -47,6 +48,39 @@ def test_every_list_pages_through_on_both_engines(store: Store, tmp_path: Path, 
                     cursor = {"cursor": page["next"]} if page["next"] else {}
                 assert paged == whole, path
                 assert not cursor, path
+
+
+def test_bytes_no_standard_allows_stand_in_the_quarantine_list(
+    store: Store, tmp_path: Path, kit: Kit
+) -> None:
+    with furnished_city(store, tmp_path, kit) as city:
+        waiting = len(city.get("/quarantine", limit=1000)["items"])
+        raw = bytes.fromhex("7e02ff7e")
+        readings: list[Reading] = [
+            Undecodable(
+                source="808:own",
+                device_time_ms=city.now_ms + number,
+                received_time_ms=city.now_ms,
+                time_quality=TimeQuality.UNUSABLE,
+                protocol="jt808",
+                reason="checksum: computed 0x5A, frame says 0x5B",
+                raw=raw,
+            )
+            for number in range(3)
+        ]
+        city.report(readings, epoch=6)
+        listed: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while not listed or cursor:
+            page = city.get("/quarantine", limit=2, **cursor)
+            listed += page["items"]
+            cursor = {"cursor": page["next"]} if page["next"] else {}
+        assert len({entry["id"] for entry in listed}) == len(listed) == waiting + 3
+        bad = [entry for entry in listed if entry["reason"].startswith("checksum")]
+        assert [entry["source"] for entry in bad] == ["808:own"] * 3
+        assert city.get(f"/quarantine/{bad[0]['id']}")["raw"] == raw.hex()
+        assert city.ask("POST", f"/quarantine/{bad[0]['id']}/release").status_code == 409
+        assert city.ask("GET", "/quarantine/r1-2-3").status_code == 404
 
 
 def test_filters_scopes_and_changes_hold_on_both_engines(

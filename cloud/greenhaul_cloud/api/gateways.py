@@ -11,18 +11,18 @@ from greenhaul_cloud.api.context import Context
 from greenhaul_cloud.api.guard import Admin, Authority
 from greenhaul_cloud.api.problems import Problem, not_found
 from greenhaul_cloud.api.shapes import (
+    Id,
     Instant,
     Listing,
     Name,
-    PageByNumber,
+    PageByIdentity,
     PageByText,
-    RowId,
     Shape,
     TextQuery,
     Wish,
     listing_of,
 )
-from greenhaul_cloud.store import accounts
+from greenhaul_cloud.store import accounts, refused
 from greenhaul_cloud.store import gateways as kept
 from greenhaul_cloud.store.releasing import release_quarantine
 from greenhaul_cloud.store.settling import to_unsigned
@@ -97,14 +97,15 @@ class GatewayFigures(Shape):
 
 
 class QuarantineShape(Shape):
-    """What could not be stored; `source` null means a whole block."""
+    """What could not be understood. `source` null: a whole block. `first` and `last`: numbers of
+    the lane; null for bytes of a source that its standard does not allow."""
 
-    id: int
-    gateway_id: str
-    epoch: Epoch
-    lane: int
-    first: int
-    last: int
+    id: str
+    gateway_id: str | None
+    epoch: Epoch | None
+    lane: int | None
+    first: int | None
+    last: int | None
     source: str | None
     reason: str
     stored_time: Instant
@@ -165,39 +166,42 @@ def show_gateway(gateway_id: str, context: Context, caller: Authority) -> object
 
 @router.get("/quarantine", response_model=Listing[QuarantineShape], tags=["quarantine"])
 def list_quarantine(
-    context: Context, caller: Authority, page: PageByNumber, gateway_id: TextQuery = None
+    context: Context, caller: Authority, page: PageByIdentity, gateway_id: TextQuery = None
 ) -> object:
-    """What could not be stored, newest first."""
+    """What could not be stored or not be understood, newest first."""
     with context.store.read() as connection:
-        found = kept.list_quarantine(connection, caller.scope, page, gateway_id=gateway_id)
-    return listing_of(found, dict)
+        found = refused.list_refused(connection, caller.scope, page, gateway_id=gateway_id)
+    return listing_of(found, lambda row: {**row, "id": refused.id_of(row)})
 
 
 @router.get("/quarantine/{quarantine_id}", response_model=QuarantineDetail, tags=["quarantine"])
-def show_quarantined(quarantine_id: RowId, context: Context, caller: Authority) -> object:
+def show_quarantined(quarantine_id: Id, context: Context, caller: Authority) -> object:
     """One entry, with its bytes."""
     with context.store.read() as connection:
-        row = kept.find_quarantined(connection, caller.scope, quarantine_id)
+        row = refused.find_refused(connection, caller.scope, quarantine_id)
     if row is None:
         raise not_found("quarantine entry", quarantine_id)
-    return {**row, "raw": row["raw"].hex()}
+    return {**row, "id": quarantine_id, "raw": (row["raw"] or b"").hex()}
 
 
 @router.post(
     "/quarantine/{quarantine_id}/release", response_model=ReleaseShape, tags=["quarantine"]
 )
-def release(quarantine_id: RowId, context: Context, admin: Admin) -> object:
+def release(quarantine_id: Id, context: Context, admin: Admin) -> object:
     """Stores what can be stored by now: its source was granted, its kind is known."""
     now_ms = context.now_ms()
     with context.store.read() as connection:
-        if kept.find_quarantined(connection, admin.scope, quarantine_id) is None:
-            raise not_found("quarantine entry", quarantine_id)
+        row = refused.find_refused(connection, admin.scope, quarantine_id)
+    if row is None:
+        raise not_found("quarantine entry", quarantine_id)
+    if row["first"] is None:
+        raise Problem(HTTPStatus.CONFLICT, "is stored already, as bytes no standard allows")
     try:
-        done = release_quarantine(context.store, quarantine_id, now_ms)
+        done = release_quarantine(context.store, row["number"], now_ms)
     except Rejected as error:
         raise Problem(HTTPStatus.CONFLICT, str(error)) from None
     with context.store.write() as connection:
-        accounts.record(connection, now_ms, admin.name, "quarantine.release", str(quarantine_id))
+        accounts.record(connection, now_ms, admin.name, "quarantine.release", quarantine_id)
     return done
 
 

@@ -1,4 +1,4 @@
-"""Gateways, the ledgers of their lanes, and what lies in quarantine."""
+"""Gateways and the ledgers of their lanes."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from greenhaul_cloud.store.statements import insert_into
 _gateway = tables.gateway.c
 _epoch = tables.gateway_epoch.c
 _lane = tables.lane.c
-_quarantine = tables.quarantine.c
 
 
 def list_gateways(connection: Connection, scope: Scope, page: PageSpec) -> Page:
@@ -62,23 +61,6 @@ def ledgers(
         if entry is not None:
             entry[1].append(row)
     return found
-
-
-def list_quarantine(
-    connection: Connection, scope: Scope, page: PageSpec, *, gateway_id: str | None = None
-) -> Page:
-    """What could not be stored, newest first, without its bytes."""
-    columns = [column for column in _quarantine if column.name != "raw"]
-    query = scope.narrow_whole(select(*columns))
-    if gateway_id is not None:
-        query = query.where(_quarantine.gateway_id == gateway_id)
-    return read_page(connection, query, [_quarantine.id], page, is_descending=True)
-
-
-def find_quarantined(connection: Connection, scope: Scope, quarantine_id: int) -> RowMapping | None:
-    """One entry of the quarantine, with its bytes."""
-    query = scope.narrow_whole(select(tables.quarantine)).where(_quarantine.id == quarantine_id)
-    return connection.execute(query).mappings().one_or_none()
 
 
 def activity(connection: Connection) -> dict[str, dict[str, Any]]:

@@ -361,7 +361,6 @@ visit = Table(
     Column("left_by", Text, nullable=False),
     Column("left_certainty", Text),
     Column("left_confirmed_at", Instant),
-    Column("gaps_ms", Json),  # gaps it went on over: [[began, confirmed], …]; null: none
     Column("certainty", Text, nullable=False),
     # Gaps it went on over: [[instant, confirmed], …] in ms; with the ends all a fold resumes from.
     Column("gaps", Json, nullable=False),

@@ -308,7 +308,6 @@ def upgrade() -> None:
         sa.Column("left_by", sa.Text(), nullable=False),
         sa.Column("left_certainty", sa.Text(), nullable=True),
         sa.Column("left_confirmed_at", Instant(), nullable=True),
-        sa.Column("gaps_ms", Json, nullable=True),
         sa.Column("certainty", sa.Text(), nullable=False),
         sa.Column("gaps", Json, nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
