@@ -5,6 +5,7 @@ An answer is a JSON object, or a table. A bad frame is an answer too.
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +22,23 @@ from greenhaul_protocols.jt808.events import (
     Received,
     UnknownMessage,
 )
-from greenhaul_protocols.jt808.framing import Frame, FrameReader, Malformed
+from greenhaul_protocols.jt808.explain import explain, explain_header
+from greenhaul_protocols.jt808.framing import Frame, FrameReader, Malformed, content_of
 from greenhaul_protocols.jt808.header import split_header
 from greenhaul_protocols.times import TIME_MS_MAX, format_time
 
 # Terminals whose split messages and editions are remembered; an archive may hold a whole city.
 TERMINALS_MAX = 10_000
 
-# A frame inside a line of a log: 7E … 7E, its bytes perhaps apart by single spaces.
+# A frame inside a line of a log: 7E … 7E, its bytes perhaps apart by a space, comma, colon or dash,
+# or with the prefix of some language.
 _FRAME_IN_LINE = re.compile(
-    r"(?<![0-9A-Za-z])7e(?: ?[0-9a-f]{2})*? ?7e(?![0-9A-Za-z])", re.IGNORECASE
+    r"(?<![0-9A-Za-z])7e(?:(?:, ?|[ :-])?(?:0x|\\x)?[0-9a-f]{2})*?"
+    r"(?:, ?|[ :-])?(?:0x|\\x)?7e(?![0-9A-Za-z])"
+    r"|(?:0x|\\x)7e(?:(?:, ?| )?(?:0x|\\x)[0-9a-f]{2})*?(?:, ?| )?(?:0x|\\x)7e",
+    re.IGNORECASE,
 )
+_NO_DIGIT = re.compile(r"0x|\\x|[^0-9a-f]", re.IGNORECASE)
 _HEX_ONLY = re.compile(r"[0-9a-fA-F\s]+")
 
 # Nothing here knows when a frame was received, so no time is too far ahead.
@@ -67,7 +74,7 @@ class Decoder:
         """
         stretches = _FRAME_IN_LINE.findall(text)
         if stretches:
-            data = b"".join(map(bytes.fromhex, stretches))
+            data = bytes.fromhex("".join(_NO_DIGIT.sub("", stretch) for stretch in stretches))
         elif _HEX_ONLY.fullmatch(text.strip()):
             digits = "".join(text.split())
             if len(digits) % 2:
@@ -204,11 +211,16 @@ def explanation(answer: Answer) -> str:
         return f"{title}\n  {event.reason}\n  {event.raw.hex()}"
     if not isinstance(event, Received):
         return f"{title}\n  {event.body.hex()}"
-    lines = describe.explain(type(event.message), event.body, event.revision)
-    rows: list[tuple[str, ...]] = [
-        (str(line.offset), line.wire.hex(), line.field, line.value, line.unit, line.meaning)
-        for line in lines
-    ]
+    sections = [("body", list(explain(type(event.message), event.body, event.revision)))]
+    with suppress(DecodeError):
+        # A split message has a header in each packet; they stand with the packets.
+        if not event.is_joined:
+            content = content_of(event.raw[1:-1])
+            sections.insert(0, ("header", list(explain_header(content, event.header))))
+    rows: list[tuple[str, ...]] = []
+    for section, lines in sections:
+        rows.append((section, "", "", "", "", ""))
+        rows += [(str(ln.offset), ln.wire.hex(), *ln[2:]) for ln in lines]
     return "\n".join([title, *_aligned(rows)])
 
 

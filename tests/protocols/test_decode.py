@@ -1,6 +1,7 @@
 """greenhaul-decode: the command as a user meets it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 import pytest
 
 from greenhaul_protocols.__main__ import main
+from greenhaul_protocols.decode import Decoder
 from greenhaul_protocols.jt808 import (
     BatchReport,
     Conversation,
     Heartbeat,
     Item,
     LocationReport,
+    ParameterAnswer,
     Registration,
+    messages_areas,
+    messages_records,
 )
 from greenhaul_protocols.jt808.border import battery_item
 
@@ -222,6 +227,53 @@ def test_explain_names_offset_bytes_field_value_unit_and_bits(
     assert ["4", "00000003", "status", "3", "acc_on,", "located"] in lines
     assert ["18", "016d", "speed_kmh", "36.5", "km/h"] in lines
     assert ["28", "010400018fc9", "0x01", "odometer_km", "10234.5", "km"] in lines
+
+
+def explained(message: Any, capsys: pytest.CaptureFixture[str], revision: int = 2013) -> list[str]:
+    assert main(["--explain", frame_of(message, revision=revision).hex()]) == 0
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_explain_goes_into_items_lists_and_the_header(capsys: pytest.CaptureFixture[str]) -> None:
+    area = messages_areas.Circle(
+        7, 0b10_0000_1000_0001, 32.99, 112.52, 500, "000000083000", "0" * 12
+    )
+    lines = explained(messages_areas.CircleSetting(1, (area,)), capsys)
+    assert "2 0020 attributes 0x0020 body of 32 bytes" in lines
+    assert "10 007e serial 126" in lines
+    assert "0 01 action 1 append" in lines
+    assert "1 01 areas count 1" in lines
+    assert "6 2081 areas[0].attributes 8321 has_times, west, bit 13" in lines
+    assert "16 000001f4 areas[0].radius_m 500 m" in lines
+    can = messages_records.CanFrame(messages_records.CanId(1, True, False, 0x18FF50E5), bytes(8))
+    lines = explained(messages_records.CanReport.of("1504050250", (can,)), capsys)
+    assert (
+        "7 d8ff50e5 frames[0].head 0xd8ff50e5 "
+        "channel=1, is_extended=1, is_averaged=0, can_id=419385573" in lines
+    )
+    lines = explained(ParameterAnswer(3, (Item(0x32, bytes((22, 50, 6, 30))),)), capsys)
+    assert "3 00000032041632061e 0x0032 illegal_driving_window 1632061e 22:50 to 06:30" in lines
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7E-00-02-00-00-01-39-12-34-56-78-00-7E",
+        "7e:00:02:00:00:01:39:12:34:56:78:00:7e",
+        "0x7e, 0x00, 0x02, 0x00, 0x00, 0x01, 0x7e",
+        "0x7e,0x00,0x02,0x7e",
+        r"b'\x7e\x00\x02\x7e'",
+        "7E 00 02 00 00 01 7E",
+    ],
+)
+def test_hex_is_found_as_programs_print_it(text: str) -> None:
+    frame = frame_of(Heartbeat())
+    style = re.split("(?i)7e|00", text)
+    separator, prefix = style[1] or style[2], style[0].replace("b'", "")
+    separator = separator.removesuffix(prefix) if prefix else separator
+    line = separator.join(prefix + f"{byte:02x}" for byte in frame)
+    (answer,) = Decoder().line(1, f"2026-11-20 15:04:05.120 up [{line}] done")
+    assert answer.json["message"] == "Heartbeat", line
 
 
 @pytest.mark.parametrize("revision", ["2012", "x"])

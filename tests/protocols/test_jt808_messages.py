@@ -23,7 +23,8 @@ from greenhaul_protocols.jt808.declaration import (
     revisions_of,
     spans_of,
 )
-from greenhaul_protocols.jt808.describe import body_json, explain, unit_of
+from greenhaul_protocols.jt808.describe import body_json, unit_of
+from greenhaul_protocols.jt808.explain import explain
 from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.layouts import (
@@ -167,7 +168,10 @@ def test_every_message_comes_back_in_every_revision(cls: Any, revision: int) -> 
         assert "".join(body[s.start : s.end].hex() for s in spans) == body.hex()
         body_json(message, revision)
         lines = list(explain(cls, body, revision))
-        assert all(line.wire in body for line in lines)
+        assert b"".join(line.wire for line in lines) == body
+        assert [line.offset for line in lines] == [
+            sum(len(before.wire) for before in lines[:number]) for number in range(len(lines))
+        ]
 
     comes_back()
 
@@ -182,7 +186,7 @@ def test_noise_is_a_message_or_a_decode_error(cls: Any, revision: int) -> None:
         except DecodeError:
             return
         body_json(message, revision)
-        list(explain(cls, body, revision))
+        assert b"".join(line.wire for line in explain(cls, body, revision)) == body
 
     is_answered()
 

@@ -1,13 +1,12 @@
-"""Messages as JSON values and as explanations field by field, derived from their declarations."""
+"""Messages as JSON values, derived from their declarations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from greenhaul_protocols.catalogue import UNITS
-from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.jt808.clock import local_text_of
-from greenhaul_protocols.jt808.declaration import Place, Record, places_of, spans_of
+from greenhaul_protocols.jt808.declaration import Place, places_of
 from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.layouts import (
@@ -19,7 +18,7 @@ from greenhaul_protocols.jt808.layouts import (
     Sized,
     Undecodable,
 )
-from greenhaul_protocols.jt808.notes import BitNames, BitRanges, HexId, Meanings
+from greenhaul_protocols.jt808.notes import HexId
 from greenhaul_protocols.jt808.parameters_table import PARAMETERS
 from greenhaul_protocols.jt808.tables import Table, find
 from greenhaul_protocols.jt808.texts import WireText
@@ -40,17 +39,6 @@ _MORE_UNITS = {"s": "s", "mv": "mV", "kpa": "kPa", "100ms": "100 ms"}
 _GARBLED = "\ufffd"  # what is no GBK reads so; the bytes stand beside
 
 
-class Line(NamedTuple):
-    """One field of an explanation."""
-
-    offset: int  # in the body
-    wire: bytes
-    field: str
-    value: str
-    unit: str
-    meaning: str  # of the value, or of each set bit
-
-
 def unit_of(name: str) -> str | None:
     """Unit the last part of a name stands for; None if the field is dimensionless."""
     last = name.rpartition("_")[2]
@@ -68,8 +56,8 @@ def body_json(message: Any, revision: int) -> dict[str, Any]:
         if isinstance(place.layout, BitFields):
             found |= value._asdict()
             continue
-        found[place.name] = _field_json(place, value, revision)
-        if _is_time(place.layout) and found[place.name] is None:
+        found[place.name] = field_json(place, value, revision)
+        if is_time(place.layout) and found[place.name] is None:
             found[place.name + "_raw"] = value
         elif isinstance(value, WireText) and _GARBLED in value:
             found[place.name + "_raw"] = value.wire.hex()
@@ -78,27 +66,30 @@ def body_json(message: Any, revision: int) -> dict[str, Any]:
     return found
 
 
-def _field_json(place: Place, value: Any, revision: int) -> Any:
+def field_json(place: Place, value: Any, revision: int) -> Any:
+    """One field's value as JSON."""
     for note in place.notes:
         if isinstance(note, HexId) and value is not None:
             return [note.text(v) for v in value] if isinstance(value, tuple) else note.text(value)
-    return _value_json(value, place.layout, revision)
+    return value_json(value, place.layout, revision)
 
 
-def _is_time(layout: Layout | None) -> bool:
+def is_time(layout: Layout | None) -> bool:
+    """Whether the layout is an instant."""
     return isinstance(layout, Bcd) and layout.is_time
 
 
-def _value_json(value: Any, layout: Layout | None, revision: int) -> Any:
+def value_json(value: Any, layout: Layout | None, revision: int) -> Any:
+    """A value as JSON, as its layout says it."""
     if isinstance(value, Undecodable):
         return {"error": value.reason, "raw": value.raw.hex()}
-    if _is_time(layout) and isinstance(value, str):
+    if is_time(layout) and isinstance(value, str):
         return local_text_of(value)
     if isinstance(layout, Items):
         return [item_json(item, layout, revision) for item in value]
     if isinstance(layout, Counted | Sized) and isinstance(value, tuple):
         inner = layout.of
-        return [_value_json(item, inner, revision) for item in value]
+        return [value_json(item, inner, revision) for item in value]
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(layout, BitFields):
@@ -118,92 +109,8 @@ def item_json(item: Item, layout: Items, revision: int) -> dict[str, Any]:
     if found:
         entry, value = found
         described["name"] = entry.name
-        described["value"] = _value_json(value, entry.layout, revision)
+        described["value"] = value_json(value, entry.layout, revision)
     if layout.table == "parameters":
         described["unit"] = unit_of(found[0].name) if found else None
     described["raw"] = item.raw.hex()
     return described
-
-
-def explain(cls: Any, body: bytes, revision: int, offset: int = 0) -> Iterator[Line]:
-    """The body field by field: offset, bytes, name, value, unit, meaning.
-
-    Raises DecodeError at the first field that cannot be read, after the lines before it.
-    """
-    end = 0
-    for span in spans_of(cls, body, revision):
-        wire = body[span.start : span.end]
-        end = span.end
-        layout = span.place.layout
-        if isinstance(layout, Items):
-            yield from _explain_items(span.value, layout, offset + span.start, revision)
-        elif isinstance(layout, Record):
-            for line in explain(layout.cls, wire, revision, offset + span.start):
-                yield line._replace(field=f"{span.place.name}.{line.field}")
-        elif isinstance(layout, Counted):
-            yield from _explain_list(span.place, layout, wire, offset + span.start, revision)
-        elif span.place.name != "cut" or wire:
-            yield _line(span.place, wire, span.value, offset + span.start, revision)
-    if end < len(body):
-        yield Line(offset + end, body[end:], "(left over)", "", "", "not declared")
-
-
-def _line(place: Place, wire: bytes, value: Any, offset: int, revision: int) -> Line:
-    shown = _field_json(place, value, revision)
-    text = "" if shown is None else str(shown)
-    if _is_time(place.layout) and shown is None:
-        text = f"{value} (no time)"
-    meaning = _meaning(place.notes, value, revision)
-    return Line(offset, wire, place.name, text, unit_of(place.name) or "", meaning)
-
-
-def _meaning(notes: tuple[Any, ...], value: Any, revision: int) -> str:
-    for note in notes:
-        if isinstance(note, Meanings):
-            return note.names.get(value, "")
-        if isinstance(note, BitNames):
-            return ", ".join(note.of(value, revision))
-        if isinstance(note, BitRanges):
-            return note.text(value)
-    return ""
-
-
-def _explain_items(
-    items: tuple[Item, ...], layout: Items, offset: int, revision: int
-) -> Iterator[Line]:
-    id_size = {"B": 1, "H": 2, "I": 4}[layout.id_code]
-    offset += sum(c.size for c in (layout.count, layout.packet_count) if c is not None)
-    for item in items:
-        wire = item.id.to_bytes(id_size, "big") + bytes((len(item.raw),)) + item.raw
-        described = item_json(item, layout, revision)
-        found = find(TABLES[layout.table], item, revision)
-        name = f"{described['id']} {described['name'] or '?'}"
-        value = described["raw"] if found is None else str(described["value"])
-        unit = unit_of(found[0].name) or "" if found else ""
-        meaning = _meaning(found[0].notes, found[1], revision) if found else ""
-        yield Line(offset, wire, name, value, unit, meaning)
-        offset += len(wire)
-
-
-def _explain_list(
-    place: Place, layout: Counted, wire: bytes, offset: int, revision: int
-) -> Iterator[Line]:
-    at = sum(c.size for c in (layout.count, layout.packet_count) if c is not None)
-    number = 0
-    while at < len(wire):
-        name = f"{place.name}[{number}]"
-        try:
-            value, behind = layout.of.read(wire, at)
-        except DecodeError as error:
-            # Only a list that keeps its good items comes here.
-            yield Line(offset + at, wire[at:], name, "", "", str(error))
-            return
-        inner = layout.of.of if isinstance(layout.of, Sized) else layout.of
-        if isinstance(inner, Record) and not isinstance(value, Undecodable):
-            start = at + (layout.of.size.size if isinstance(layout.of, Sized) else 0)
-            for line in explain(inner.cls, wire[start:behind], revision, offset + start):
-                yield line._replace(field=f"{name}.{line.field}")
-        else:
-            shown = str(_value_json(value, inner, revision))
-            yield Line(offset + at, wire[at:behind], name, shown, "", "")
-        at, number = behind, number + 1

@@ -80,6 +80,13 @@ class BitRanges:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Spelled:
+    """Stands beside a layout: a value in words."""
+
+    text: Callable[[Any], str]
+
+
 def equals(field: str, wanted: int) -> When:
     """Present only if `field` has this value."""
     return When(field, lambda value: value == wanted, f"{field} = {wanted}")

@@ -4,6 +4,9 @@ The length byte decides how long a value is, never this table: a value of anothe
 table's keeps its bytes and has no meaning.
 """
 
+from typing import Any
+
+from greenhaul_protocols.jt808.bits_table import ALARM_BITS
 from greenhaul_protocols.jt808.layouts import (
     Byte_,
     Bytes,
@@ -14,6 +17,10 @@ from greenhaul_protocols.jt808.layouts import (
     Scaled,
     Word_,
 )
+from greenhaul_protocols.jt808.messages import PLATE_COLOURS
+from greenhaul_protocols.jt808.messages_control import GNSS_BITS
+from greenhaul_protocols.jt808.messages_records import CAN_ID
+from greenhaul_protocols.jt808.notes import BitRanges, Meanings, Spelled
 from greenhaul_protocols.jt808.tables import Entry, Table, entries
 from greenhaul_protocols.jt808.texts import Text
 
@@ -21,7 +28,61 @@ _TEXT = Text()
 
 
 def _names(layout: Layout, by_id: dict[int, str]) -> list[Entry]:
-    return [Entry(parameter_id, name, layout) for parameter_id, name in by_id.items()]
+    return [
+        Entry(parameter_id, name, layout, notes=_NOTES.get(parameter_id, ()))
+        for parameter_id, name in by_id.items()
+    ]
+
+
+def _window(wire: bytes) -> str:
+    """0x0032: hour and minute, in binary, of start and end."""
+    return "{:02d}:{:02d} to {:02d}:{:02d}".format(*wire)
+
+
+def _can_sampling(wire: bytes) -> str:
+    """0x0110 and on: an interval, and bits as in 0x0705."""
+    head = CAN_ID.from_wire(int.from_bytes(wire[4:], "big"))
+    kind = "extended" if head.is_extended else "standard"
+    how = "averaged" if head.is_averaged else "as it is"
+    interval_ms = int.from_bytes(wire[:4], "big")
+    return f"CAN {head.channel + 1}, {kind} id 0x{head.can_id:X}, {how}, every {interval_ms} ms"
+
+
+_GNSS_BAUD_RATES = (4800, 9600, 19200, 38400, 57600, 115200)
+_CALL_LIMIT = Meanings({0: "no calls", 0xFFFF_FFFF: "no limit"})
+# Channels 1 to 5 by bits.
+_PHOTO = {(0, 5): "channels_on", (8, 5): "channels_uploading"}
+_NOTES: dict[int, tuple[Any, ...]] = {
+    0x0020: (Meanings({0: "by time", 1: "by distance", 2: "by both"}),),
+    0x0021: (Meanings({0: "by ACC", 1: "by login, then by ACC"}),),
+    0x0032: (Spelled(_window),),
+    0x0045: (Meanings({0: "automatic", 1: "automatic while ACC is on"}),),
+    0x0046: (_CALL_LIMIT,),
+    0x0047: (_CALL_LIMIT,),
+    **dict.fromkeys(range(0x0050, 0x0055), (ALARM_BITS,)),
+    # Times in steps of 4 ms until 2013, of 1 ms since 2019.
+    0x005D: (BitRanges({(0, 8): "time", (8, 8): "acceleration_tenths_g"}),),
+    0x0064: (BitRanges({**_PHOTO, (16, 1): "in_minutes", (17, 15): "interval"}),),
+    0x0065: (BitRanges({**_PHOTO, (16, 1): "in_km", (17, 15): "interval"}),),
+    0x0070: (Meanings({1: "best", 10: "smallest"}),),
+    0x0084: (PLATE_COLOURS,),
+    0x0090: (GNSS_BITS,),
+    0x0091: (Meanings(dict(enumerate(f"{rate} Bd" for rate in _GNSS_BAUD_RATES))),),
+    0x0092: (Meanings(dict(enumerate(f"{ms} ms" for ms in (500, 1000, 2000, 3000, 4000)))),),
+    0x0094: (
+        Meanings(
+            {
+                0x00: "kept",
+                0x01: "every so many s",
+                0x02: "every so many m",
+                0x0B: "once after so many s",
+                0x0C: "once after so many m",
+                0x0D: "once after so many records",
+            }
+        ),
+    ),
+    **dict.fromkeys(range(0x0110, 0x0200), (Spelled(_can_sampling),)),
+}
 
 
 PARAMETERS: Table = entries(
