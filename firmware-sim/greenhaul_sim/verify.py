@@ -2,11 +2,12 @@
 
 A ledger line says what a terminal was told is safe. Two lines alike (same terminal, second, place
 and speed) may be one reading or two: identity counts fields the ledger does not have. So a claim
-made n times must be stored at least once and at most n times.
+made n times must be stored at least once and at most n times. A claim that is not stored must lie
+in the window of a `Dropped` record, and each record accounts for no more readings than it names.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from greenhaul_protocols.errors import DecodeError, Rejected
 from greenhaul_protocols.jt808.border import source_name
 from greenhaul_protocols.times import format_time, parse_time
 from greenhaul_sim.api import Api
+from greenhaul_sim.drops import Drop, drop_of, unnamed
 from greenhaul_sim.ledger import Claim, LedgerEntry, claim_from
 
 # Of each fault, how many are shown.
@@ -44,25 +46,31 @@ class Proof:
     different: int = 0  # claims among them
     stored: int = 0  # claims found
     beyond: int = 0  # stored in the window without a line: sent, and the answer was lost
-    dropped: int = 0  # numbers the gateways report as dropped
+    named: int = 0  # claims not stored, within a gateway's record of what it gave up
+    drops: list[Drop] = field(default_factory=list)  # those records
     missing: list[Fault] = field(default_factory=list)
     repeated: list[Fault] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
         """Whether every acknowledged reading is stored once, or dropped with a record."""
-        return not self.repeated and len(self.missing) <= self.dropped
+        return not self.repeated and not self.missing
 
     def text(self) -> str:
         """A few lines for people."""
         what = f"{self.acknowledged} acknowledged readings of {self.terminals} terminals"
         found = f"stored {self.stored}, missing {len(self.missing)}, repeated {len(self.repeated)}"
-        beside = f"dropped with a record {self.dropped}, stored without a line {self.beyond}"
+        beside = f"dropped with a record {self.named}, stored without a line {self.beyond}"
         lines = [f"{what} ({self.different} different)", f"{found}, {beside}"]
-        for word, faults in (("missing", self.missing), ("repeated", self.repeated)):
-            lines += [f"  {word}: {fault.line()}" for fault in faults[:SHOWN_MAX]]
-            if len(faults) > SHOWN_MAX:
-                lines.append(f"  {word}: and {len(faults) - SHOWN_MAX} more")
+        shown: tuple[tuple[str, Sequence[Fault | Drop]], ...] = (
+            ("missing", self.missing),
+            ("repeated", self.repeated),
+            ("dropped", self.drops),
+        )
+        for word, found_ones in shown:
+            lines += [f"  {word}: {one.line()}" for one in found_ones[:SHOWN_MAX]]
+            if len(found_ones) > SHOWN_MAX:
+                lines.append(f"  {word}: and {len(found_ones) - SHOWN_MAX} more")
         lines.append("holds" if self.holds else "DOES NOT HOLD")
         return "\n".join(lines)
 
@@ -78,8 +86,17 @@ def verify(entries: Iterable[LedgerEntry], api: Api) -> Proof:
         last_ms = max(claim.device_time_ms for claim in claimed)
         _compare(proof, source, claimed, _stored(api, source, first_ms, last_ms))
     if proof.missing:
-        proof.dropped = _dropped(api)
+        _excuse(proof, api)
     return proof
+
+
+def _excuse(proof: Proof, api: Api) -> None:
+    """Take from the missing what gateways report as given up."""
+    proof.drops = list(_drops(api))
+    times_ms = [fault.claim.device_time_ms for fault in proof.missing]
+    left = unnamed(times_ms, proof.drops)
+    proof.named = len(proof.missing) - len(left)
+    proof.missing = [proof.missing[place] for place in left]
 
 
 def _compare(proof: Proof, source: str, claimed: Counter[Claim], stored: Counter[Claim]) -> None:
@@ -112,14 +129,14 @@ def _stored(api: Api, source: str, first_ms: int, last_ms: int) -> Counter[Claim
     return found
 
 
-def _dropped(api: Api) -> int:
-    """Numbers given up by all gateways together. Who may not see gateways sees none dropped."""
+def _drops(api: Api) -> Iterator[Drop]:
+    """Records of all gateways. Who may not see gateways sees none."""
     try:
-        return sum(
-            lane["dropped"]
-            for gateway in api.items("/gateways")
-            for epoch in gateway["epochs"]
-            for lane in epoch["lanes"]
-        )
+        gateways = [str(gateway["id"]) for gateway in api.items("/gateways")]
+        for gateway in gateways:
+            for item in api.items(f"/gateways/{gateway}/dropped"):
+                drop = drop_of(gateway, item)
+                if drop is not None:
+                    yield drop
     except Rejected:
-        return 0
+        return

@@ -9,6 +9,7 @@ from tests.cloud.api_city import TRACK_POINTS, City
 
 from greenhaul_cloud.derive.runner import Deriver
 from greenhaul_cloud.store import tables
+from greenhaul_protocols.catalogue import Dropped, Reading
 from greenhaul_protocols.times import format_time
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def test_a_vehicle_is_entered_changed_and_taken_out(town: City) -> None:
     assert [vehicle["id"] for vehicle in found] == ["v9"]
     Deriver(town.store).run(town.now_ms)  # even when the fold has looked at it
     assert town.ask("DELETE", "/vehicles/v9", "manager").status_code == 204
-    assert town.ask("GET", "/vehicles/v9", "manager").status_code == 404
+    assert town.ask("GET", "/vehicles/v9", "manager").status_code == 403
     assert town.ask("DELETE", "/vehicles/v-own", "manager").status_code == 409
 
 
@@ -175,6 +176,36 @@ def test_a_gateway_shows_the_ledger_of_its_lanes(city: City) -> None:
         "lane": 1, "settled": [[1, count]], "through": count, "stored": count,
         "duplicate": 0, "quarantined": 0, "dropped": 0,
     }  # fmt: skip
+
+
+def test_what_a_gateway_gave_up_is_listed_record_by_record(town: City) -> None:
+    records: list[Reading] = [
+        Dropped(
+            source="gw-city/outbox",
+            device_time_ms=town.now_ms + i,
+            received_time_ms=town.now_ms,
+            epoch=2**62 + 1,
+            lane=1,
+            first=None if i == 2 else 10 * i + 1,
+            last=None if i == 2 else 10 * i + 5,
+            from_time_ms=town.now_ms - 9_000 if i == 0 else None,
+            to_time_ms=town.now_ms - 1_000 if i == 0 else None,
+            reason="outbox full",
+        )
+        for i in range(3)
+    ]
+    town.report(records, epoch=7)
+    page = town.get("/gateways/gw-city/dropped", limit=2)
+    assert page["items"][0] == {
+        "device_time": format_time(town.now_ms), "epoch": f"{2**62 + 1:016x}", "lane": 1,
+        "first": 1, "last": 5, "from_time": format_time(town.now_ms - 9_000),
+        "to_time": format_time(town.now_ms - 1_000), "reason": "outbox full",
+    }  # fmt: skip
+    assert (page["items"][1]["first"], page["items"][1]["from_time"]) == (11, None)
+    [unknown] = town.get("/gateways/gw-city/dropped", limit=2, cursor=page["next"])["items"]
+    assert (unknown["first"], unknown["last"]) == (None, None)
+    assert town.ask("GET", "/gateways/gw-nobody/dropped").status_code == 404
+    assert town.ask("GET", "/gateways/gw-city/dropped", "manager").status_code == 403
 
 
 def test_what_somebody_did_stands_in_the_audit(town: City) -> None:

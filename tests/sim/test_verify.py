@@ -4,18 +4,23 @@ import csv
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from greenhaul_protocols.errors import ConfigError, DecodeError, Rejected, Unavailable
 from greenhaul_protocols.times import format_time, parse_time
 from greenhaul_sim.api import Api
 from greenhaul_sim.commands.verify import prove
+from greenhaul_sim.drops import Drop, unnamed
 from greenhaul_sim.ledger import Claim, LedgerEntry, LedgerWriter
 from greenhaul_sim.main import main
 from greenhaul_sim.verify import Proof, verify
@@ -35,11 +40,11 @@ def entry(second: int, terminal: str = "013912345678") -> LedgerEntry:
 
 
 class Store:
-    """Rows by source, and how many numbers the gateways have dropped."""
+    """Rows by source, and what the gateways report as given up."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Claim]] = {}
-        self.dropped = 0
+        self.drops: list[dict[str, Any]] = []
         self.requests = 0
         self.url = ""
 
@@ -60,8 +65,17 @@ class Store:
 
     def gateways(self, cursor: str | None) -> dict[str, Any]:
         """Two pages."""
-        lanes = [{"dropped": self.dropped}] if cursor else [{"dropped": 0}]
-        return {"items": [{"epochs": [{"lanes": lanes}]}], "next": None if cursor else "2"}
+        return {"items": [{"id": "gw-2" if cursor else "gw-1"}], "next": None if cursor else "2"}
+
+    def drop(self, count: int, seconds: tuple[int, int] | None) -> None:
+        """A record of so many readings between two seconds, or at times nobody knows."""
+        from_time, to_time = (
+            (format_time(START_MS + 1000 * second) for second in seconds)
+            if seconds
+            else (None, None)
+        )
+        record = {"first": 11, "last": 10 + count, "from_time": from_time, "to_time": to_time}
+        self.drops.append({**record, "reason": "outbox full"})
 
 
 @pytest.fixture
@@ -79,6 +93,11 @@ def store() -> Iterator[Store]:
                 return
             if parts.path == "/api/v1/gateways":
                 body = json.dumps(store.gateways(query.get("cursor")))
+            elif parts.path == "/api/v1/gateways/gw-2/dropped":
+                body = json.dumps({"items": store.drops, "next": None})
+            elif parts.path == "/api/v1/gateways/gw-1/dropped":
+                unknown = {"first": None, "last": None, "from_time": None, "to_time": None}
+                body = json.dumps({"items": [{**unknown, "reason": "old"}], "next": None})
             elif parts.path.startswith("/api/v1/sources/"):
                 source = unquote(parts.path.split("/")[4])
                 body = store.track(source, parse_time(query["from"]), parse_time(query["to"]))
@@ -148,9 +167,44 @@ def test_a_source_nobody_knows_has_nothing(store: Store) -> None:
 
 def test_what_is_dropped_with_a_record_may_be_missing(store: Store) -> None:
     store.put(claim(1))
-    store.dropped = 1
-    assert proof_of(store, entry(1), entry(2)).holds
-    assert not proof_of(store, entry(1), entry(2), entry(3)).holds
+    store.drop(1, (2, 9))
+    proof = proof_of(store, entry(1), entry(2))
+    assert (proof.holds, proof.named, proof.missing) == (True, 1, [])
+    assert "gw-2 gave up 1, 2026-11-20T08:00:02Z to 2026-11-20T08:00:09Z: outbox full" in (
+        proof.text()
+    )
+    assert not proof_of(store, entry(1), entry(2), entry(3)).holds, "one was named, not two"
+    assert not proof_of(store, entry(1), entry(10)).holds, "after the window"
+
+
+def test_a_record_without_times_speaks_by_its_number(store: Store) -> None:
+    store.drop(2, None)
+    assert proof_of(store, entry(1), entry(90)).holds
+    assert not proof_of(store, entry(1), entry(2), entry(90)).holds
+
+
+DROPS = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(0, 9), st.integers(0, 9)).map(
+        lambda one: Drop("gw", one[0], min(one[1:]), max(one[1:]), "full")
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(st.integers(0, 9), max_size=5), DROPS)
+def test_records_are_shared_out_as_well_as_can_be(times_ms: list[int], drops: list[Drop]) -> None:
+    """Against every way to give each reading to a record or to none."""
+    fewest = len(times_ms)
+    for choice in product([None, *range(len(drops))], repeat=len(times_ms)):
+        taken = Counter(one for one in choice if one is not None)
+        windows = [(drops[i].from_ms, drops[i].to_ms) for i in range(len(drops))]
+        fits = all(
+            one is None or (windows[one][0] or 0) <= time_ms <= (windows[one][1] or 0)
+            for one, time_ms in zip(choice, times_ms, strict=True)
+        )
+        if fits and all(times <= drops[i].numbers for i, times in taken.items()):
+            fewest = min(fewest, choice.count(None))
+    assert len(unnamed(times_ms, drops)) == fewest
 
 
 def test_waiting_ends_when_it_holds(store: Store) -> None:

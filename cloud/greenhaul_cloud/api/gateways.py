@@ -16,13 +16,14 @@ from greenhaul_cloud.api.shapes import (
     Listing,
     Name,
     PageByIdentity,
+    PageByReading,
     PageByText,
     Shape,
     TextQuery,
     Wish,
     listing_of,
 )
-from greenhaul_cloud.store import accounts, refused
+from greenhaul_cloud.store import accounts, drops, refused
 from greenhaul_cloud.store import gateways as kept
 from greenhaul_cloud.store.releasing import release_quarantine
 from greenhaul_cloud.store.settling import to_unsigned
@@ -96,6 +97,22 @@ class GatewayFigures(Shape):
     dropped: int
 
 
+class DropShape(Shape):
+    """Readings a gateway gave up: numbers `first` to `last` of a lane, or an unknown count (null).
+
+    `from_time` and `to_time`: the earliest and latest device time among them, null if not known.
+    """
+
+    device_time: Instant = Field(description="When the gateway gave them up.")
+    epoch: Epoch | None
+    lane: int | None
+    first: int | None
+    last: int | None
+    from_time: Instant | None
+    to_time: Instant | None
+    reason: str | None
+
+
 class QuarantineShape(Shape):
     """What could not be understood. `source` null: a whole block. `first` and `last`: numbers of
     the lane; null for bytes of a source that its standard does not allow."""
@@ -162,6 +179,20 @@ def show_gateway(gateway_id: str, context: Context, caller: Authority) -> object
         if row is None:
             raise not_found("gateway", gateway_id)
         return _shown(row, kept.ledgers(connection, [gateway_id]).get(gateway_id, {}))
+
+
+@router.get("/gateways/{gateway_id}/dropped", response_model=Listing[DropShape], tags=["gateways"])
+def list_dropped(
+    gateway_id: str, context: Context, caller: Authority, page: PageByReading
+) -> object:
+    """What a gateway reports as given up, oldest first."""
+    with context.store.read() as connection:
+        if kept.find_gateway(connection, caller.scope, gateway_id) is None:
+            raise not_found("gateway", gateway_id)
+        found = drops.list_drops(connection, caller.scope, gateway_id, page)
+    return listing_of(
+        found, lambda row: {**row, "from_time": row["from_time_ms"], "to_time": row["to_time_ms"]}
+    )
 
 
 @router.get("/quarantine", response_model=Listing[QuarantineShape], tags=["quarantine"])

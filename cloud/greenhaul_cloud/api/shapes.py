@@ -127,6 +127,7 @@ def paging(*types: type) -> Callable[[int, str | None], PageSpec]:
 PageByNumber = Annotated[PageSpec, Depends(paging(int))]
 PageByText = Annotated[PageSpec, Depends(paging(str))]
 PageByTime = Annotated[PageSpec, Depends(paging(int, int))]
+PageByReading = Annotated[PageSpec, Depends(paging(int, int, int))]
 PageByIdentity = Annotated[PageSpec, Depends(paging(int, int, int, int))]
 
 # -- readings ------------------------------------------------------------------------------------
