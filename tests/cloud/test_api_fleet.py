@@ -35,7 +35,7 @@ def test_a_vehicle_is_entered_changed_and_taken_out(town: City) -> None:
     assert [vehicle["id"] for vehicle in found] == ["v9"]
     Deriver(town.store).run(town.now_ms)  # even when the fold has looked at it
     assert town.ask("DELETE", "/vehicles/v9", "manager").status_code == 204
-    assert town.ask("GET", "/vehicles/v9", "manager").status_code == 403
+    assert town.ask("GET", "/vehicles/v9", "manager").status_code == 404
     assert town.ask("DELETE", "/vehicles/v-own", "manager").status_code == 409
 
 
