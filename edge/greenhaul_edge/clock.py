@@ -1,8 +1,14 @@
-"""The gateway's clock: a boot's monotonic time, and what is known of UTC."""
+"""The gateway's clock: a boot's monotonic time, and what is known of UTC.
+
+A box without a battery wakes in 1970; one with a bad one in 2046. Dates are believed only between
+the *floor* (when this was written, or the latest moment the cloud or NTP told) and the *horizon*.
+"""
 
 import ctypes
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,37 +18,76 @@ from greenhaul_protocols.block import WallQuality
 _TIME_ERROR = 5
 # `struct timex` is 208 bytes on 64-bit Linux; zeros mean: only read.
 _TIMEX_SIZE = 512
-# 2024-01-01: a system clock before the software was written was never set.
-_WRITTEN_MS = 1_704_067_200_000
+# 2025-01-01, raised with releases: no clock that is right shows an earlier date.
+BUILT_MS = 1_735_689_600_000
+# No release runs for so long. A GNSS week counter that is off by 1024 weeks lies outside, too.
+HORIZON_MS = BUILT_MS + 15 * 365 * 86_400_000
+# Evidence that differs by more contradicts what is known; it must then be heard so often.
+STEP_MS = 1_000
+CONFIRMATIONS = 3
+# A mapping not refreshed for so long has drifted (100 ppm are 0.4 s an hour): lesser evidence may
+# refresh it.
+STALE_MS = 3_600_000
+# A system clock this far from what is known cannot judge certificates.
+_SYSTEM_ERROR_MS_MAX = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now, as far as certificates are concerned."""
+
+    utc_ms: int
+    is_known: bool  # somebody told; else it is at least so late
+    is_system: bool  # the system clock says the same: OpenSSL may judge by it
 
 
 class Clock:
     """Monotonic milliseconds since boot, and their mapping to UTC once somebody told it.
 
-    Better evidence replaces worse: GNSS over NTP over the cloud's answer.
+    Better evidence replaces worse: GNSS over NTP over the cloud's answer. Evidence of the same
+    worth that contradicts the mapping must repeat itself: a clock set by hand is no evidence.
     """
 
-    def __init__(self) -> None:
-        self.boot = boot_id()
+    def __init__(
+        self,
+        *,
+        floor_ms: int = BUILT_MS,
+        boot: int | None = None,
+        read_system_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        read_monotonic_ms: Callable[[], int] = lambda: (
+            time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        ),
+        read_is_synchronised: Callable[[], bool] = lambda: is_synchronised(),
+    ) -> None:
+        self.boot = boot_id() if boot is None else boot
+        self._floor_ms = min(max(floor_ms, BUILT_MS), HORIZON_MS)
+        self._system_ms, self._is_synchronised = read_system_ms, read_is_synchronised
+        self.monotonic_ms = read_monotonic_ms  # since boot; goes on in suspend
+        self._started_ms = read_monotonic_ms()
         self._lock = threading.Lock()
         self._offset_ms: int | None = None  # UTC = monotonic + offset
         self._quality = WallQuality.UNSET
-
-    def monotonic_ms(self) -> int:
-        """Milliseconds since boot; goes on in suspend."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        self._refreshed_ms = 0
+        self._contradiction: tuple[int, WallQuality, int] | None = None  # offset, by, how often
+        self.refused = 0  # evidence outside of all reason
 
     def now_ms(self) -> int:
-        """UTC: by the mapping, or what the system clock says while there is none."""
+        """UTC: by the mapping; else the system's if it is plausible; else the floor, going on.
+
+        Never later than it is, unless the system clock lies within reason.
+        """
         offset_ms = self._offset_ms
-        if offset_ms is None:
-            return time.time_ns() // 1_000_000
-        return self.monotonic_ms() + offset_ms
+        if offset_ms is not None:
+            return self.monotonic_ms() + offset_ms
+        system_ms = self._system_ms()
+        if self._is_reasonable(system_ms):
+            return system_ms
+        return self._floor_ms + self.monotonic_ms() - self._started_ms
 
     @property
     def is_plausible(self) -> bool:
         """Whether `now_ms` can judge other clocks: it was told UTC, or its date can be."""
-        return self._offset_ms is not None or self.now_ms() >= _WRITTEN_MS
+        return self._offset_ms is not None or self._is_reasonable(self._system_ms())
 
     @property
     def offset_ms(self) -> int | None:
@@ -54,22 +99,48 @@ class Clock:
         """Who told."""
         return self._quality
 
+    def moment(self) -> Moment:
+        """What to judge a certificate's dates by."""
+        utc_ms, system_ms = self.now_ms(), self._system_ms()
+        if self._offset_ms is None:
+            is_system = self._is_reasonable(system_ms)
+            return Moment(utc_ms, is_system, is_system)
+        return Moment(utc_ms, True, abs(system_ms - utc_ms) <= _SYSTEM_ERROR_MS_MAX)
+
     def learn(self, utc_ms: int, quality: WallQuality, at_monotonic_ms: int | None = None) -> bool:
         """UTC at a monotonic moment (default: now). Whether it was better than what was known."""
         at_ms = self.monotonic_ms() if at_monotonic_ms is None else at_monotonic_ms
+        if not self._is_reasonable(utc_ms):
+            self.refused += 1
+            return False
         with self._lock:
-            if self._offset_ms is not None and quality < self._quality:
+            offset_ms = utc_ms - at_ms
+            if not self._is_acceptable(offset_ms, quality, at_ms):
                 return False
             was_better = self._offset_ms is None or quality > self._quality
-            self._offset_ms, self._quality = utc_ms - at_ms, quality
+            self._offset_ms, self._quality, self._refreshed_ms = offset_ms, quality, at_ms
+            self._contradiction = None
             return was_better
 
     def ask_system(self) -> bool:
         """Take the system clock where an NTP client keeps it; whether that was better."""
-        system_ms = time.time_ns() // 1_000_000
-        if system_ms < _WRITTEN_MS or not is_synchronised():
+        return self._is_synchronised() and self.learn(self._system_ms(), WallQuality.NTP)
+
+    def _is_reasonable(self, utc_ms: int) -> bool:
+        return self._floor_ms <= utc_ms <= HORIZON_MS
+
+    def _is_acceptable(self, offset_ms: int, quality: WallQuality, at_ms: int) -> bool:
+        if self._offset_ms is None or quality > self._quality:
+            return True
+        if quality < self._quality and at_ms - self._refreshed_ms <= STALE_MS:
             return False
-        return self.learn(system_ms, WallQuality.NTP)
+        if abs(offset_ms - self._offset_ms) <= STEP_MS:
+            return True
+        heard_ms, by, count = self._contradiction or (0, quality, 0)
+        is_same = by is quality and abs(offset_ms - heard_ms) <= STEP_MS
+        count = count + 1 if is_same else 1
+        self._contradiction = (offset_ms, quality, count)
+        return count >= CONFIRMATIONS
 
 
 def is_synchronised() -> bool:

@@ -42,7 +42,7 @@ class UplinkSettings:
 
     host: str = "127.0.0.1"
     port: Port = 1883
-    protocol: Literal["3.1.1", "5.0"] = "3.1.1"
+    protocol: Literal["auto", "3.1.1", "5.0"] = "auto"  # auto: 5.0 where the broker speaks it
     tls: bool = False
     ca_file: Path | None = None  # default: the system's authorities
     username: str = ""

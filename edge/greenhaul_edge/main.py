@@ -10,12 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from greenhaul_edge.agent import Agent
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import SOURCE_SETTINGS, Config, Jt808Settings, load_config, schema
+from greenhaul_edge.last_seen import LastSeen
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
@@ -24,9 +24,9 @@ from greenhaul_edge.sample import SAMPLE
 from greenhaul_edge.sources import SOURCES, Source
 from greenhaul_edge.sources.terminal_auth import TerminalAuth, load_secret
 from greenhaul_edge.status import as_json, as_proof, as_text, read_outbox, read_running
+from greenhaul_edge.uplink.dialer import Dialer
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
-from greenhaul_edge.uplink.wire import PahoWire, check_credentials
 from greenhaul_protocols.errors import ConfigError, Unavailable
 
 log = logging.getLogger("greenhaul_edge")
@@ -147,8 +147,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _assemble(config: Config) -> Agent:
     """The one place where concrete classes meet."""
-    check_credentials(config.uplink)
-    clock = Clock()
+    last_seen = LastSeen(config.outbox.path / "last-seen.json")
+    clock = Clock(floor_ms=last_seen.utc_ms)
+    dialer = Dialer(
+        config.uplink, config.gateway.id, clock, config.outbox.path / "broker-address.json"
+    )
     file: OutboxFile = open_outbox(
         config.outbox_file, config.gateway.id, clock.boot, clock.now_ms(), _bounds(config)
     )
@@ -157,13 +160,14 @@ def _assemble(config: Config) -> Agent:
         outbox,
         config.outbox_file,
         clock,
-        partial(PahoWire, config.uplink, config.gateway.id),
+        dialer,
         pace=Pace(
             round(config.uplink.send_window_s * 1000),
             round(config.uplink.resend_after_s * 1000),
             config.uplink.unreceipted_max_kb * 1024,
         ),
         ack_timeout_s=config.uplink.ack_timeout_s,
+        renew=dialer.renew,
         about={"vehicle": config.gateway.vehicle, "timezone": config.gateway.timezone},
         on_server_time=lambda utc_ms, at_ms: agent.learn_server_time(utc_ms, at_ms),
     )

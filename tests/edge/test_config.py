@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import GnssSettings, Jt808Settings, UplinkSettings, load_config, schema
 from greenhaul_edge.main import CANNOT_START, WELL, main
 from greenhaul_edge.sample import SAMPLE
-from greenhaul_edge.uplink.wire import check_credentials, read_password
+from greenhaul_edge.uplink.credentials import Credentials, read_password
 from greenhaul_protocols.errors import ConfigError
 
 EDGE = Path(__file__).parent.parent.parent / "edge"
@@ -61,7 +62,7 @@ def test_sources_of_every_type_are_read(tmp_path: Path) -> None:
         (HEAD + "[outbox]\nsize_max_mb = 1", "outbox.size_max_mb is 1, must lie in 4 to"),
         (HEAD + "[outbox]\nsize_max_mb = true", "must be a whole number"),
         (HEAD + "[uplink]\nport = '1883'", "uplink.port is '1883', must be a whole number"),
-        (HEAD + "[uplink]\nprotocol = '4'", "uplink.protocol is '4'; there are: 3.1.1, 5.0"),
+        (HEAD + "[uplink]\nprotocol = '4'", "uplink.protocol is '4'; there are: auto, 3.1.1, 5.0"),
         (HEAD + "[uplink]\nclient_cert_file = 'a'", "go together"),
         (HEAD + "[uplink]\nca_file = 'a'", "need tls = true"),
         (HEAD + "[uplink]\npassword_file = 'a'", "needs a username"),
@@ -132,10 +133,10 @@ def test_credentials_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     good = tmp_path / "password"
     good.write_text("secret\n")
     settings = UplinkSettings(username="gw", password_file=good)
-    check_credentials(settings)
+    Credentials(settings, Clock())
     assert read_password(settings) == "secret"
     with pytest.raises(ConfigError, match=r"uplink\.password_file"):
-        check_credentials(replace(settings, password_file=tmp_path / "none"))
+        Credentials(replace(settings, password_file=tmp_path / "none"), Clock())
     with pytest.raises(ConfigError, match="certificate files cannot be used"):
-        check_credentials(UplinkSettings(tls=True, ca_file=good))
-    check_credentials(UplinkSettings(tls=True))
+        Credentials(UplinkSettings(tls=True, ca_file=good), Clock())
+    Credentials(UplinkSettings(tls=True), Clock())

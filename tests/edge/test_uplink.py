@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import UplinkSettings
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.writer import Outbox
+from greenhaul_edge.uplink.dialer import Dialer
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
 from greenhaul_edge.uplink.wire import Acked, PahoWire
@@ -136,8 +136,8 @@ def connect(
 ) -> Iterator[Connect]:
     """Start an uplink; it is stopped at the end."""
     uplinks: list[Uplink] = []
-    monkeypatch.setattr("greenhaul_edge.uplink.link.BACKOFF_S_MIN", 0.02)
-    monkeypatch.setattr("greenhaul_edge.uplink.link.BACKOFF_S_MAX", 0.1)
+    monkeypatch.setattr("greenhaul_edge.uplink.backoff.BACKOFF_S_MIN", 0.02)
+    monkeypatch.setattr("greenhaul_edge.uplink.backoff.BACKOFF_S_MAX", 0.1)
 
     def start(port: int | None = None, protocol: Any = "3.1.1", **more: Any) -> Uplink:
         settings = UplinkSettings(
@@ -147,7 +147,7 @@ def connect(
             gateway_outbox,
             outbox_path,
             clock,
-            partial(PahoWire, settings, gateway),
+            Dialer(settings, gateway, clock),
             pace=PACE,
             random=Random(1),
             **more,
@@ -401,6 +401,7 @@ def test_a_broker_that_refuses_blocks_is_asked_again_on_the_same_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("greenhaul_edge.uplink.link.REFUSED_MS_MIN", 10)
+    dialer = Dialer(UplinkSettings(host=mosquitto.host, port=mosquitto.port), gateway, clock)
     refusals = iter([None, None, "quota exceeded", "quota exceeded"])
 
     def make_wire(connection: int, report: Callable[[Any], None]) -> PahoWire:
@@ -408,8 +409,7 @@ def test_a_broker_that_refuses_blocks_is_asked_again_on_the_same_link(
             failure = next(refusals, None) if isinstance(event, Acked) else None
             report(replace(event, failure=failure) if failure else event)
 
-        settings = UplinkSettings(host=mosquitto.host, port=mosquitto.port)
-        return PahoWire(settings, gateway, connection, spoil)
+        return dialer(connection, spoil)
 
     uplink = Uplink(gateway_outbox, outbox_path, clock, make_wire, pace=PACE, random=Random(1))
     uplink.start()

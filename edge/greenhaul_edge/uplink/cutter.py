@@ -34,21 +34,24 @@ class Cutter:
         """Close the reading connection."""
         self._connection.close()
 
-    def cut(self, cut: Cut, header: BlockHeader) -> CutBlock | None:
+    def cut(self, cut: Cut, header: BlockHeader, size_max: int = BLOCK_SIZE_MAX) -> CutBlock | None:
         """A block for as much of the cut as fits; None if the rows are not there (any more).
 
-        header: everything but `first` and `count`. Raises DamagedChunk for a row that cannot be
+        header: everything but `first` and `count`. size_max: more than one reading never makes a
+        larger block. Raises DamagedChunk for a row that cannot be
         read back, Unavailable if the file cannot be read.
         """
         try:
             series, last = self._read(cut)
         except sqlite3.Error as error:
             raise Unavailable(f"outbox: {error}") from error
+        # One row of the outbox may be much larger than what was asked for.
+        size_max = min(size_max, 2 * cut.size_max)
         while last >= cut.first:
             body = encode_body(cut_series(series, 0, last - cut.first))
             count = last - cut.first + 1
             payload = wrap_block(replace(header, first=cut.first, count=count), body)
-            if len(payload) <= BLOCK_SIZE_MAX or count == 1:
+            if len(payload) <= size_max or count == 1:
                 ratio = len(body) / len(payload)
                 self._ratio = min(max((3 * self._ratio + ratio) / 4, _RATIO_MIN), _RATIO_MAX)
                 return CutBlock(payload, last)

@@ -5,17 +5,21 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Protocol
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox.chunks import DamagedChunk
 from greenhaul_edge.outbox.receipts import Ignored, OldImage, Settlement
 from greenhaul_edge.outbox.writer import Outbox, View
+from greenhaul_edge.supervision import Beat
+from greenhaul_edge.uplink.backoff import Backoff
 from greenhaul_edge.uplink.cutter import CutBlock, Cutter
+from greenhaul_edge.uplink.limits import Limits
 from greenhaul_edge.uplink.schedule import Cut, Pace, Schedule
 from greenhaul_edge.uplink.wire import Acked, Arrived, Closed, Connected, WireEvent, presence
+from greenhaul_edge.uplink.wires import MakeWire, OnServerTime, Wire
 from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, wrap_block
 from greenhaul_protocols.errors import DecodeError, Unavailable
 from greenhaul_protocols.receipt import Receipt, decode_receipt
@@ -24,9 +28,6 @@ from greenhaul_protocols.topics import LANE_LIVE, state_topic, up_topic
 
 log = logging.getLogger(__name__)
 
-# Reconnecting: decorrelated jitter between these; refused credentials wait longer, so that a wrong
-# password does not get a shared address banned.
-BACKOFF_S_MIN, BACKOFF_S_MAX, REFUSED_S_MIN = 0.5, 60.0, 15.0
 # A hello without an answer is sent again, at growing intervals.
 HELLO_MS_MIN, HELLO_MS_MAX = 5_000, 120_000
 # After a PUBACK with a failure nothing is sent for a while, growing with each.
@@ -35,22 +36,23 @@ REFUSED_MS_MIN, REFUSED_MS_MAX = 500, 60_000
 ROUND_TRIP_MS_MAX = 2_000
 # How long an outbox commit may take before the uplink calls it hung.
 COMMIT_TIMEOUT_S = 60.0
+# From dialling to the CONNACK, with a slow resolver and four addresses that do not answer.
+CONNECT_MS_MAX = 60_000
+# How often certificates and password are looked at on the disk.
+CREDENTIALS_PERIOD_MS = 15_000
+# The longest wait for an event: what the supervisor hears from an uplink with nothing to do.
+_TURN_MS_MAX = 5_000
+# The boot's clock goes on in suspend, ours does not: a link that slept so long is dead.
+_SLEPT_MS = 10_000
 
 
-class Wire(Protocol):
-    """One connection to the broker."""
+@dataclass(frozen=True, slots=True)
+class _Unacked:
+    """A message without a PUBACK; flight None: a hello or our presence."""
 
-    def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> int:
-        """Send at QoS 1; the number its PUBACK will carry. Raises Unavailable."""
-
-    def close(self, farewell: bytes | None = None) -> None:
-        """End the connection; farewell: presence to leave behind."""
-
-
-# Opens connection number n, reporting events from its own thread.
-MakeWire = Callable[[int, Callable[[WireEvent], None]], Wire]
-# The cloud's UTC in milliseconds, and the monotonic moment it was right.
-OnServerTime = Callable[[int, int], None]
+    flight: int | None
+    sent_ms: int
+    size: int
 
 
 class Uplink:
@@ -66,35 +68,41 @@ class Uplink:
         pace: Pace,
         ack_timeout_s: float = 20.0,
         on_server_time: OnServerTime = lambda _utc_ms, _at_ms: None,
+        renew: Callable[[], bool] = lambda: False,
         about: Mapping[str, str] | None = None,
         random: Random | None = None,
     ) -> None:
+        """renew: whether credentials changed, so that the connection is to be made anew."""
         self._outbox, self._outbox_file, self._clock = outbox, outbox_file, clock
-        self._make_wire, self._on_server_time = make_wire, on_server_time
+        self._make_wire, self._renew = make_wire, renew
+        self._on_server_time = on_server_time
         self._about = dict(about or {})  # stands in the gateway's presence
         self._ack_timeout_ms = round(ack_timeout_s * 1000)
         self._random = random or Random()
         self._schedule = Schedule(pace, self._random)
+        self._backoff = Backoff(self._random)
+        self._limits = Limits()
         self._events: queue.SimpleQueue[WireEvent | None] = queue.SimpleQueue()
         self._is_noted = False  # a wake-up after a commit is in the queue
         self._has_alarm = False
-        self._is_stopping = False
+        self._is_stopping = self._is_abandoned = False
         self._wire: Wire | None = None
         self._connection = 0
         self._is_connected = False
         self._is_gate_open = False
-        self._connect_at_ms = 0
-        self._backoff_s = BACKOFF_S_MIN
+        self._connect_at_ms = self._dialled_ms = self._looked_ms = self._now_ms()
+        self._slept_ms = clock.monotonic_ms() - self._now_ms()
         self._hello_sent_ms: int | None = None
         self._hello_at_ms: int | None = None
         self._hello_interval_ms = HELLO_MS_MIN
         self._send_at_ms = self._refusals = 0  # after PUBACKs that said no
-        self._messages: dict[int, int | None] = {}  # PUBACK number to flight; None: a hello
+        self._unacked: dict[int, _Unacked] = {}  # by PUBACK number, in order of sending
         self._cutter: Cutter | None = None
         self._link = "not connected yet"
         self._receipt_at_ms: int | None = None
         self.on_change: Callable[[], None] = lambda: None
         self.sent_blocks = self.sent_bytes = self.receipts = self.failures = 0
+        self.beat = Beat()
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
 
     def start(self) -> None:
@@ -107,6 +115,11 @@ class Uplink:
         self._events.put(None)
         if self._thread.is_alive():
             self._thread.join()
+
+    def abandon(self) -> None:
+        """Another uplink takes over from this one, whose thread hangs: whatever it wakes to."""
+        self._is_stopping = self._is_abandoned = True
+        self._events.put(None)
 
     def note_commit(self, has_alarm: bool) -> None:
         """There is something to send; called by the outbox's writer."""
@@ -134,63 +147,89 @@ class Uplink:
     def _run(self) -> None:
         self._cutter = Cutter(self._outbox_file)
         while not self._is_stopping:
+            self.beat.note()
             try:
                 self._turn()
             except Exception:
                 log.exception("uplink: a turn failed; connecting again")
                 self._drop("a turn failed")
-        if self._wire is not None:
-            self._wire.close(presence(False, at=format_time(self._clock.now_ms())))
         self._cutter.close()
+        if self._wire is not None:
+            here = presence(False, at=format_time(self._clock.now_ms()))
+            self._wire.close(None if self._is_abandoned else here)
+        if not self._is_abandoned:
+            self._outbox.end_sending()
 
     def _turn(self) -> None:
         now_ms = self._now_ms()
+        self._notice_sleep(now_ms)
         if self._wire is None and now_ms >= self._connect_at_ms:
             self._connection += 1
+            self._dialled_ms = now_ms
             self._wire = self._make_wire(self._connection, self._events.put)
         event = self._next_event(now_ms)
         if self._wire is None:
             event = None  # the echo of a wire that was closed
         match event:
-            case Connected(connection=self._connection, receive_max=receive_max):
-                self._connected(receive_max)
+            case Connected(connection=self._connection):
+                self._connected(event)
             case Closed(connection=self._connection, reason=reason, is_refused=is_refused):
                 self._drop(reason, is_refused=is_refused)
             case Acked(connection=self._connection):
                 self._acked(event)
             case Arrived(connection=self._connection):
                 self._arrived(event)
+        self._look_after(self._now_ms())
         if self._is_connected:
             self._send(self._now_ms())
 
     def _next_event(self, now_ms: int) -> WireEvent | None:
+        wakes_ms = [now_ms + _TURN_MS_MAX]
         if self._wire is None:
-            wake_ms = self._connect_at_ms
+            wakes_ms.append(self._connect_at_ms)
         elif self._is_connected:
-            wake_ms = min(self._schedule.wake_ms(now_ms), self._hello_at_ms or now_ms + 60_000)
-            if self._send_at_ms > now_ms:
-                wake_ms = min(wake_ms, self._send_at_ms)
+            wakes_ms.append(self._schedule.wake_ms(now_ms))
+            wakes_ms += [at_ms for at_ms in (self._hello_at_ms,) if at_ms is not None]
+            wakes_ms += [at_ms for at_ms in (self._send_at_ms,) if at_ms > now_ms]
             oldest_ms = self._oldest_unacked_ms()
-            if oldest_ms is not None:
-                wake_ms = min(wake_ms, oldest_ms + self._ack_timeout_ms)
-        else:
-            wake_ms = now_ms + 60_000
+            wakes_ms += [] if oldest_ms is None else [oldest_ms + self._ack_timeout_ms]
         try:
-            event = self._events.get(timeout=max(wake_ms - now_ms, 0) / 1000 + 0.001)
+            event = self._events.get(timeout=max(min(wakes_ms) - now_ms, 0) / 1000 + 0.001)
         except queue.Empty:
             return None
         if event is None:
             self._is_noted = False
         return event
 
-    def _connected(self, receive_max: int | None) -> None:
+    def _notice_sleep(self, now_ms: int) -> None:
+        before_ms, self._slept_ms = self._slept_ms, self._clock.monotonic_ms() - now_ms
+        if self._slept_ms - before_ms >= _SLEPT_MS:
+            self._drop("the machine slept", at_once=True)
+
+    def _look_after(self, now_ms: int) -> None:
+        """What no event tells: a dead link, a hanging attempt, new credentials."""
+        if self._wire is None:
+            return
+        oldest_ms = self._oldest_unacked_ms()
+        if not self._is_connected and now_ms - self._dialled_ms >= CONNECT_MS_MAX:
+            self._drop(f"no connection within {CONNECT_MS_MAX // 1000} s")
+        elif oldest_ms is not None and now_ms - oldest_ms >= self._ack_timeout_ms:
+            self._drop(f"no PUBACK for {now_ms - oldest_ms} ms")
+        elif now_ms - self._looked_ms >= CREDENTIALS_PERIOD_MS:
+            self._looked_ms = now_ms
+            if self._renew():
+                self._drop("credentials changed", at_once=True)
+
+    def _connected(self, event: Connected) -> None:
         assert self._wire is not None
         self._is_connected = True
         self._link = "connected"
+        self._backoff.connected(self._now_ms())
         log.info("uplink connected connection=%d", self._connection)
         view = self._outbox.view()
-        self._schedule.connected(view, receive_max)
-        self._messages.clear()
+        self._limits.connected(event.receive_max, event.packet_size_max)
+        self._schedule.connected(view, event.receive_max, self._limits.block_size_max)
+        self._unacked.clear()
         here = presence(True, at=format_time(self._clock.now_ms()), **self._about)
         self._publish(state_topic(self._outbox.gateway), here, is_retained=True)
         self._hello_interval_ms = HELLO_MS_MIN
@@ -199,42 +238,50 @@ class Uplink:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
         self.on_change()
 
-    def _drop(self, reason: str, *, is_refused: bool = False) -> None:
+    def _drop(self, reason: str, *, is_refused: bool = False, at_once: bool = False) -> None:
         """This connection is over: forget what it carried, plan the next one."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
         was_connected, self._is_connected = self._is_connected, False
+        self._limits.closed(max((one.size for one in self._unacked.values()), default=0))
         self._schedule.disconnected()
-        self._messages.clear()
+        self._unacked.clear()
         self._hello_at_ms = self._hello_sent_ms = None
-        ceiling_s = min(3 * self._backoff_s, BACKOFF_S_MAX)
-        self._backoff_s = self._random.uniform(BACKOFF_S_MIN, ceiling_s)
-        delay_s = max(self._backoff_s, REFUSED_S_MIN if is_refused else 0.0)
-        self._connect_at_ms = self._now_ms() + round(delay_s * 1000)
-        self._link = f"not connected: {reason}"[:200]
-        self.failures += 1
-        log.warning("uplink down reason=%r again_in_s=%.1f", reason[:200], delay_s)
+        now_ms = self._now_ms()
+        if at_once:
+            self._backoff.forget()
+        delay_ms = 0 if at_once else self._backoff.delay_ms(now_ms, is_refused=is_refused)
+        self._connect_at_ms = now_ms + delay_ms
+        hint = "; does another agent use this id?" if self._backoff.is_kicked else ""
+        self._link = f"not connected: {reason[:160]}{hint}"
+        self.failures += not at_once
+        log.warning("uplink down reason=%r again_in_ms=%d%s", reason[:200], delay_ms, hint)
         if was_connected:
             self._outbox.end_sending()
-            self.on_change()
+        self.on_change()
 
-    def _say_hello(self, view: View) -> None:
+    def _say_hello(self, view: View, *, is_probe: bool = False) -> None:
         """An empty block on the live lane; `first` follows the last number that may be known."""
+        if len(self._unacked) > self._limits.receive_max:
+            return  # asked again at the next turn, after a PUBACK
         marks = {lane.lane: lane.sent_mark for lane in view.lanes}
         header = self._header(LANE_LIVE, view.epoch, first=marks.get(LANE_LIVE, 0) + 1, asks=True)
         self._hello_sent_ms = self._now_ms()
-        jittered_ms = round(self._hello_interval_ms * self._random.uniform(0.7, 1.3))
-        self._hello_at_ms = self._hello_sent_ms + jittered_ms
-        self._hello_interval_ms = min(2 * self._hello_interval_ms, HELLO_MS_MAX)
+        if not is_probe:
+            jittered_ms = round(self._hello_interval_ms * self._random.uniform(0.7, 1.3))
+            self._hello_at_ms = self._hello_sent_ms + jittered_ms
+            self._hello_interval_ms = min(2 * self._hello_interval_ms, HELLO_MS_MAX)
         self._publish(up_topic(self._outbox.gateway, LANE_LIVE), wrap_block(header))
 
     def _acked(self, event: Acked) -> None:
-        flight = self._messages.pop(event.message, None)
+        message = self._unacked.pop(event.message, None)
+        flight = None if message is None else message.flight
         if event.failure is None:
             self._refusals = 0
-            if flight is not None:
-                self._schedule.acked(flight)
+            if flight is not None and message is not None:
+                self._limits.acked(message.size)
+                self._schedule.acked(flight, self._now_ms())
             return
         # The link is good, the broker does not want this: keep both, wait, send it again.
         if flight is not None:
@@ -251,8 +298,13 @@ class Uplink:
         except DecodeError as error:
             log.warning("receipt not readable: %s", error)
             return
+        assert self._wire is not None
+        fault = None if event.is_retained else self._wire.date_fault(receipt.server_time_ms)
+        if fault is not None:
+            # The clock was not set when we connected; by the cloud's own time it was wrong to.
+            self._drop(fault, is_refused=True)
+            return
         verdict = self._outbox.take_receipt(receipt).result(COMMIT_TIMEOUT_S)
-        now_ms = self._now_ms()
         match verdict:
             case Ignored(reason=reason):
                 log.debug("receipt ignored: %s", reason)
@@ -263,41 +315,40 @@ class Uplink:
             case Settlement():
                 self.receipts += 1
                 self._receipt_at_ms = self._clock.now_ms()
-                self._take_answer(receipt, is_answer=not event.is_retained, now_ms=now_ms)
+                self._take_answer(receipt, is_retained=event.is_retained, now_ms=self._now_ms())
 
-    def _take_answer(self, receipt: Receipt, *, is_answer: bool, now_ms: int) -> None:
-        tells_all = is_answer and self._hello_sent_ms is not None
-        self._schedule.receipt(self._outbox.view(), now_ms, tells_all=tells_all)
-        if not tells_all:
+    def _take_answer(self, receipt: Receipt, *, is_retained: bool, now_ms: int) -> None:
+        hello_sent_ms = None if is_retained else self._hello_sent_ms
+        self._schedule.receipt(self._outbox.view(), now_ms, hello_sent_ms=hello_sent_ms)
+        if hello_sent_ms is None:
             return
-        assert self._hello_sent_ms is not None
-        round_trip_ms = now_ms - self._hello_sent_ms
+        round_trip_ms = now_ms - hello_sent_ms
         self._hello_sent_ms = self._hello_at_ms = None
-        self._backoff_s = BACKOFF_S_MIN
         if round_trip_ms <= ROUND_TRIP_MS_MAX:
-            self._on_server_time(receipt.server_time_ms + round_trip_ms // 2, now_ms)
+            at_ms = self._clock.monotonic_ms()
+            self._on_server_time(receipt.server_time_ms + round_trip_ms // 2, at_ms)
         if not self._is_gate_open:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
             self._is_gate_open = True
-            self._schedule.connected(self._outbox.view())
+            view = self._outbox.view()
+            limits = self._limits
+            self._schedule.connected(view, limits.receive_max, limits.block_size_max)
             log.info("uplink answered round_trip_ms=%d", round_trip_ms)
             self.on_change()
 
     def _send(self, now_ms: int) -> None:
-        oldest_ms = self._oldest_unacked_ms()
-        if oldest_ms is not None and now_ms - oldest_ms >= self._ack_timeout_ms:
-            self._drop(f"no PUBACK for {now_ms - oldest_ms} ms")
-            return
         view = self._outbox.view()
         if self._hello_at_ms is not None and now_ms >= self._hello_at_ms:
             self._say_hello(view)
         if not self._is_gate_open or now_ms < self._send_at_ms:
             return
+        if self._hello_at_ms is None and self._schedule.take_probe(now_ms):
+            self._say_hello(view, is_probe=True)
         if self._has_alarm:
             self._has_alarm = False
             self._schedule.alarm()
         self._schedule.release_overdue(now_ms)
-        while self._is_connected:
+        while self._is_connected and len(self._unacked) < self._limits.receive_max:
             cut = self._schedule.next(now_ms, view)
             if cut is None or not self._send_block(cut, view, now_ms):
                 return
@@ -309,7 +360,8 @@ class Uplink:
         message = self._publish(up_topic(self._outbox.gateway, cut.lane), block.payload)
         if message is None:
             return False
-        self._messages[message] = self._schedule.sent(cut, block.last, len(block.payload), now_ms)
+        flight = self._schedule.sent(cut, block.last, len(block.payload), now_ms)
+        self._unacked[message] = _Unacked(flight, now_ms, len(block.payload))
         self.sent_blocks += 1
         self.sent_bytes += len(block.payload)
         return True
@@ -318,7 +370,7 @@ class Uplink:
         assert self._cutter is not None
         header = self._header(cut.lane, view.epoch, first=cut.first, asks=cut.asks_receipt)
         try:
-            block = self._cutter.cut(cut, header)
+            block = self._cutter.cut(cut, header, self._limits.block_size_max)
         except DamagedChunk as error:
             self._outbox.give_up(cut.lane, error.first, error.last, "damaged on the disk").result()
             return None
@@ -331,12 +383,15 @@ class Uplink:
         return block
 
     def _publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> int | None:
-        assert self._wire is not None
+        if self._wire is None:
+            return None  # dropped by the message before this one
         try:
-            return self._wire.publish(topic, payload, is_retained=is_retained)
+            message = self._wire.publish(topic, payload, is_retained=is_retained)
         except Unavailable as error:
             self._drop(str(error))
             return None
+        self._unacked[message] = _Unacked(None, self._now_ms(), 0)
+        return message
 
     def _header(self, lane: int, epoch: int, *, first: int, asks: bool) -> BlockHeader:
         return BlockHeader(
@@ -353,8 +408,8 @@ class Uplink:
         )
 
     def _oldest_unacked_ms(self) -> int | None:
-        return self._schedule.oldest_unacked_ms()
+        return next((one.sent_ms for one in self._unacked.values()), None)
 
     def _now_ms(self) -> int:
-        # Not the boot's clock: jumps of a resumed machine are the link's business, not ours.
+        # Stops in suspend, unlike the boot's clock: the difference tells that we slept.
         return time.monotonic_ns() // 1_000_000

@@ -1,9 +1,10 @@
-"""What to send next, as decisions: live first, backlog behind, one window, probes.
+"""What to send next, as decisions: live first, backlog behind, one window, a time to probe.
 
 No network, no file, no clock: the caller brings the time and says what happened.
 
 A *flight* is a block that was sent and is not settled. Its range is not sent again until the wire
-loses it, a receipt shows that it did not arrive, or it serves as a probe.
+loses it or a receipt shows that it did not arrive. When no receipt comes, it is asked for with a
+hello, which costs the broker's queue nothing.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from greenhaul_protocols.block import BLOCK_SIZE_MAX
 from greenhaul_protocols.ranges import RangeSet
 from greenhaul_protocols.topics import LANE_BULK
 
-# Backlog travels in blocks of this size, and only so much of it without a PUBACK: on a link of
-# 256 kbit/s a live block then waits half a second at most.
-BACKLOG_BLOCK_SIZE = 16 * 1024
-BACKLOG_UNACKED_MAX = 16 * 1024
+# Backlog travels in blocks of at least this size, and only a window of it without a PUBACK. The
+# window begins here and follows what the link bears: it grows while PUBACKs come nearly as quickly
+# as the quickest did, and shrinks when they wait behind our own bytes, as a live block would.
+BACKLOG_BLOCK_SIZE = 8 * 1024
+BACKLOG_WINDOW_MIN, BACKLOG_WINDOW_MAX = 16 * 1024, 512 * 1024
+WAIT_MS_GOOD, WAIT_MS_BAD = 150, 350
 # Blocks without a PUBACK; a broker may allow fewer.
 UNACKED_MAX = 20
 # A live block goes out before its window ends once so many readings wait for it.
@@ -68,6 +71,9 @@ class Schedule:
         self._order = 0
         self._connection = 0
         self._unacked_max = UNACKED_MAX
+        self._size_max = BLOCK_SIZE_MAX
+        self._backlog_window = BACKLOG_WINDOW_MIN
+        self._quickest_ms: int | None = None
         self._backlog_last: dict[int, int] = {}
         self._live_since_ms: dict[int, int] = {}
         self._settled_order: dict[int, int] = {}
@@ -80,10 +86,17 @@ class Schedule:
         """Bytes sent and not settled."""
         return sum(flight.size for flight in self._flights.values())
 
-    def connected(self, view: View, receive_max: int | None = None) -> None:
-        """A new connection: what waits now is backlog, what comes now is live."""
+    def connected(
+        self, view: View, receive_max: int | None = None, size_max: int = BLOCK_SIZE_MAX
+    ) -> None:
+        """A new connection: what waits now is backlog, what comes now is live.
+
+        receive_max, size_max: blocks without a PUBACK and bytes of one that the broker allows.
+        """
         self._connection += 1
         self._unacked_max = max(1, min(UNACKED_MAX, receive_max or UNACKED_MAX))
+        self._size_max = size_max
+        self._backlog_window, self._quickest_ms = BACKLOG_WINDOW_MIN, None
         self._backlog_last = {lane.lane: lane.next - 1 for lane in view.lanes}
         self._live_since_ms.clear()
 
@@ -107,15 +120,12 @@ class Schedule:
         unacked = [one for one in self._flights.values() if not one.is_acked]
         if len(unacked) >= self._unacked_max:
             return None
-        probe = self._probe(now_ms)
-        if probe:
-            return probe
         room = self._pace.unreceipted_max - self.unreceipted
         live = self._live(now_ms, view)
         if live and (room >= BLOCK_SIZE_MAX or not self._flights):
             return live
         backlog_unacked = sum(one.size for one in unacked if one.cut.is_backlog)
-        is_slow = backlog_unacked >= BACKLOG_UNACKED_MAX
+        is_slow = backlog_unacked >= self._backlog_window
         if is_slow or (room < 2 * BLOCK_SIZE_MAX and self._flights):
             return None
         return self._backlog(view)
@@ -134,13 +144,25 @@ class Schedule:
             self._probe_at_ms = min(self._probe_at_ms, patient_ms)
         return self._order
 
-    def acked(self, key: int) -> None:
+    def acked(self, key: int, now_ms: int) -> None:
         """The broker has the block."""
-        if key in self._flights:
-            self._flights[key].is_acked = True
+        flight = self._flights.get(key)
+        if flight is None or flight.is_acked:
+            return
+        flight.is_acked = True
+        took_ms = now_ms - flight.sent_ms
+        self._quickest_ms = min(took_ms, self._quickest_ms or took_ms)
+        if not flight.cut.is_backlog:
+            return
+        waited_ms = took_ms - self._quickest_ms
+        if waited_ms <= WAIT_MS_GOOD:
+            grown = self._backlog_window + flight.size // 2
+            self._backlog_window = min(grown, BACKLOG_WINDOW_MAX)
+        elif waited_ms > WAIT_MS_BAD:
+            self._backlog_window = max(self._backlog_window * 3 // 4, BACKLOG_WINDOW_MIN)
 
     def refused(self, key: int) -> None:
-        """The broker did not take the block: it is sent again, as a probe would be."""
+        """The broker did not take the block: it will be sent again."""
         self._flights.pop(key, None)
 
     def oldest_unacked_ms(self) -> int | None:
@@ -149,8 +171,12 @@ class Schedule:
             (one.sent_ms for one in self._flights.values() if not one.is_acked), default=None
         )
 
-    def receipt(self, view: View, now_ms: int, *, tells_all: bool) -> None:
-        """A receipt was taken in. tells_all: it answers a hello sent on this connection."""
+    def receipt(self, view: View, now_ms: int, *, hello_sent_ms: int | None = None) -> None:
+        """A receipt was taken in. hello_sent_ms: it answers a hello sent then on this connection.
+
+        Such an answer tells all: what was sent before the hello and is not settled was lost, for
+        the hello came behind it. Only lanes other than the hello's may still be on their way.
+        """
         unsettled = {lane.lane: lane.unsettled for lane in view.lanes}
         for key, flight in list(self._flights.items()):
             lane = flight.cut.lane
@@ -159,11 +185,18 @@ class Schedule:
                 del self._flights[key]
                 before = self._settled_order.get(lane, 0)
                 self._settled_order[lane] = max(before, flight.order)
-            elif tells_all and flight.connection < self._connection:
+            elif hello_sent_ms is not None and self._was_lost(flight, hello_sent_ms, now_ms):
                 del self._flights[key]
         self._probe_interval_ms = 0
         self._probe_at_ms = now_ms + self._patience_ms() if self._flights else None
         self.release_overdue(now_ms)
+
+    def _was_lost(self, flight: _Flight, hello_sent_ms: int, now_ms: int) -> bool:
+        if flight.connection < self._connection:
+            return True
+        is_patient = now_ms - flight.sent_ms >= self._pace.resend_after_ms
+        was_before = flight.is_acked and flight.sent_ms < hello_sent_ms
+        return was_before and is_patient
 
     def release_overdue(self, now_ms: int) -> None:
         """Send again what a later receipt of its lane passed over."""
@@ -171,6 +204,15 @@ class Schedule:
             was_passed = flight.order < self._settled_order.get(flight.cut.lane, 0)
             if was_passed and now_ms - flight.sent_ms >= self._pace.resend_after_ms:
                 del self._flights[key]
+
+    def take_probe(self, now_ms: int) -> bool:
+        """Whether nobody answered for so long that it is time to ask; then again later."""
+        if self._probe_at_ms is None or now_ms < self._probe_at_ms or not self._flights:
+            return False
+        grown_ms = max(2 * self._probe_interval_ms, self._pace.resend_after_ms)
+        self._probe_interval_ms = min(grown_ms, PROBE_INTERVAL_MS_MAX)
+        self._probe_at_ms = now_ms + round(self._probe_interval_ms * self._random.uniform(0.7, 1.3))
+        return True
 
     def wake_ms(self, now_ms: int) -> int:
         """When to look again if nothing happens.
@@ -206,7 +248,7 @@ class Schedule:
             if is_due or self._is_alarm or count >= LIVE_READINGS_MAX:
                 first, last = ranges[0]
                 asks = self._is_alarm or self._is_tight()
-                return Cut(lane.lane, first, last, BLOCK_SIZE_MAX, False, asks)
+                return Cut(lane.lane, first, last, self._size_max, False, asks)
         return None
 
     def _backlog(self, view: View) -> Cut | None:
@@ -217,24 +259,13 @@ class Schedule:
             if ranges:
                 first, last = ranges[0]
                 asks = self._is_tight() or len(ranges) == 1
-                return Cut(lane.lane, first, last, BACKLOG_BLOCK_SIZE, True, asks)
+                size = max(BACKLOG_BLOCK_SIZE, self._backlog_window // 4)
+                return Cut(lane.lane, first, last, min(size, self._size_max), True, asks)
         return None
 
     def _is_tight(self) -> bool:
         """Whether to ask for an answer, so that it comes before the window is full."""
         return self.unreceipted >= self._pace.unreceipted_max // 4
-
-    def _probe(self, now_ms: int) -> Cut | None:
-        """The oldest flight once more, when nobody answered for long."""
-        if self._probe_at_ms is None or now_ms < self._probe_at_ms or not self._flights:
-            return None
-        key = min(self._flights)
-        flight = self._flights.pop(key)
-        grown_ms = max(2 * self._probe_interval_ms, self._pace.resend_after_ms)
-        self._probe_interval_ms = min(grown_ms, PROBE_INTERVAL_MS_MAX)
-        self._probe_at_ms = now_ms + round(self._probe_interval_ms * self._random.uniform(0.7, 1.3))
-        cut = flight.cut
-        return Cut(cut.lane, cut.first, flight.last, BLOCK_SIZE_MAX, True, asks_receipt=True)
 
     def _patience_ms(self) -> int:
         was_asked = any(one.cut.asks_receipt for one in self._flights.values())
