@@ -6,7 +6,7 @@ import heapq
 import logging
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from greenhaul_protocols.jt808 import Item, LocationReport
@@ -14,6 +14,7 @@ from greenhaul_protocols.jt808.border import battery_item
 from greenhaul_protocols.jt808.clock import digits_of
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.tables import item_of
+from greenhaul_sim.faults import NO_FAULTS, FaultProfile
 from greenhaul_sim.identity import Identity, fleet_identities
 from greenhaul_sim.ledger import LedgerEntry, LedgerWriter
 from greenhaul_sim.link import Address, Link
@@ -49,6 +50,8 @@ class FleetPlan:
     speed: float = 60.0
     run_s: float | None = None
     drain_s: float = 20.0  # to wait for the last acknowledgements
+    faults: FaultProfile = NO_FAULTS
+    manners: Manners = field(default_factory=Manners)  # of every terminal
 
 
 @dataclass(slots=True)
@@ -65,6 +68,10 @@ class FleetFigures:
     copies: int = 0
     connections: int = 0
     outages: int = 0
+    half_open: int = 0  # of the outages
+    frames_lost: int = 0
+    frames_repeated: int = 0
+    frames_reordered: int = 0
     last_refusal: str = ""
 
     def line(self) -> str:
@@ -74,6 +81,13 @@ class FleetFigures:
             f"acknowledged={self.acknowledged} waiting={self.waiting} resent={self.resent} "
             f"copies={self.copies} outages={self.outages} connections={self.connections}"
         )
+        if self.half_open:
+            text += f" half_open={self.half_open}"
+        if self.frames_lost or self.frames_repeated or self.frames_reordered:
+            text += (
+                f" frames_lost={self.frames_lost} frames_repeated={self.frames_repeated} "
+                f"frames_reordered={self.frames_reordered}"
+            )
         if self.refused or self.last_refusal:
             text += f" refused={self.refused} ({self.last_refusal})"
         return text
@@ -131,6 +145,7 @@ class Fleet:
     def figures(self) -> FleetFigures:
         """Where the fleet stands now."""
         sessions = [member.session for member in self._members]
+        faults = [member.link.faults.counts for member in self._members]
         return replace(
             self._figures,
             terminals=len(sessions),
@@ -140,6 +155,11 @@ class Fleet:
             refused=sum(session.counts.refused for session in sessions),
             resent=sum(session.counts.resent for session in sessions),
             connections=sum(member.link.connections for member in self._members),
+            outages=self._figures.outages + sum(counts.outages for counts in faults),
+            half_open=sum(counts.half_open for counts in faults),
+            frames_lost=sum(counts.dropped for counts in faults),
+            frames_repeated=sum(counts.repeated for counts in faults),
+            frames_reordered=sum(counts.reordered for counts in faults),
             last_refusal=next((s.last_refusal for s in sessions if s.last_refusal), ""),
         )
 
@@ -166,13 +186,14 @@ class Fleet:
         plan, scenario = self._plan, self._plan.scenario
         rng = random.Random(f"member {plan.seed} {identity.phone}")
         truck = Truck(self._streets, traits_of(identity, scenario, plan.seed))
-        session = Session(identity, Manners())
+        session = Session(identity, plan.manners)
         link = Link(
             session,
             plan.address,
             rng=random.Random(f"link {plan.seed} {identity.phone}"),
             record=self._record,
             wall_offset_s=self._wall_offset_s,
+            faults=plan.faults,
         )
         return Member(truck, link, rng)
 

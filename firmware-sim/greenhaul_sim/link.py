@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from greenhaul_sim.faults import NO_FAULTS, FaultProfile, LinkFaults, Outage, Path
 from greenhaul_sim.ledger import LedgerEntry, claim_of
 from greenhaul_sim.session import Acknowledged, Session, Stage
 
@@ -13,6 +14,8 @@ log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.2, 20.0
+# Connections given up without a word that stay open at the other end.
+_LEFT_BEHIND_MAX = 3
 
 Record = Callable[[list[LedgerEntry]], None]
 
@@ -29,7 +32,7 @@ class Link(asyncio.Protocol):
     """The connection of one terminal, for as long as the simulation lasts.
 
     record: called with the ledger entries of reports acknowledged. wall_offset_s: what must be
-    added to the loop's clock for seconds since 1970.
+    added to the loop's clock for seconds since 1970. faults: what the network does meanwhile.
     """
 
     def __init__(
@@ -40,9 +43,11 @@ class Link(asyncio.Protocol):
         rng: random.Random,
         record: Record,
         wall_offset_s: float,
+        faults: FaultProfile = NO_FAULTS,
     ) -> None:
         self.session = session
         self.connections = 0
+        self.faults = LinkFaults(faults, rng)
         self._address = address
         self._rng = rng
         self._record = record
@@ -54,6 +59,9 @@ class Link(asyncio.Protocol):
         self._closed = asyncio.Event()
         self._dark_until = 0.0
         self._backoff_s = 0.0  # the first attempt goes at once
+        self._is_severed = False  # nothing passes any more, and nobody was told
+        self._outage: asyncio.TimerHandle | None = None
+        self._left_behind: list[asyncio.Transport] = []
 
     async def run(self) -> None:
         """Connect and reconnect until cancelled."""
@@ -72,6 +80,8 @@ class Link(asyncio.Protocol):
                 await self._closed.wait()
         finally:
             self._drop()
+            for transport in self._left_behind:
+                transport.abort()
 
     def go_dark(self, seconds: float) -> None:
         """Lose the network without a word, as in a tunnel."""
@@ -89,10 +99,18 @@ class Link(asyncio.Protocol):
         """Begin the session."""
         assert isinstance(transport, asyncio.Transport)
         self._transport, self._is_writable = transport, True
+        self._is_severed = False
         self.connections += 1
+        outage = self.faults.connected()
+        if outage is not None:
+            self._outage = self._loop.call_later(outage.after_s, self._break, outage)
         self._write(self.session.connected(self._loop.time()))
 
     def data_received(self, data: bytes) -> None:
+        """Carry what came to the session."""
+        self._carry(self.faults.down, data, self._receive)
+
+    def _receive(self, data: bytes) -> None:
         """Feed the session and write its answers."""
         if self._transport is None:
             return  # given up while the bytes were on their way
@@ -106,11 +124,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell the session, and let `run` go on."""
-        self._transport = None
-        if self._timer:
-            self._timer.cancel()
-        self.session.disconnected()
-        self._closed.set()
+        self._end()
 
     def pause_writing(self) -> None:
         """The platform does not read: nothing more until it does."""
@@ -132,9 +146,8 @@ class Link(asyncio.Protocol):
         await asyncio.sleep(pause_s)
 
     def _write(self, data: bytes) -> None:
-        assert self._transport is not None
         if data:
-            self._transport.write(data)
+            self._carry(self.faults.up, data, self._send)
         if self.session.has_given_up:
             self._drop()
             return
@@ -143,10 +156,58 @@ class Link(asyncio.Protocol):
         due = self.session.next_due()
         self._timer = self._loop.call_at(due, self.poke) if due < float("inf") else None
 
-    def _drop(self) -> None:
+    def _carry(self, path: Path, data: bytes, arrive: Callable[[bytes], None]) -> None:
+        """Let the network do to bytes what it does; at once where it does nothing."""
+        if self._is_severed:
+            return
+        now, transport = self._loop.time(), self._transport
+        for at, piece in path.carry(data, now):
+            if at <= now:
+                arrive(piece)
+            else:
+                self._loop.call_at(at, self._arrive, transport, arrive, piece)
+
+    def _arrive(
+        self, transport: asyncio.Transport | None, arrive: Callable[[bytes], None], data: bytes
+    ) -> None:
+        if transport is self._transport and not self._is_severed:
+            arrive(data)
+
+    def _send(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.abort()
+            self._transport.write(data)
+
+    def _break(self, outage: Outage) -> None:
+        """The connection is gone; a half-open one neither end knows of."""
+        self.faults.counts.outages += 1
+        if outage.is_half_open:
+            self.faults.counts.half_open += 1
+            self._is_severed = True
+        else:
+            self.go_dark(outage.lasts_s)
+
+    def _drop(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if not self._is_severed:
+            transport.abort()
             self._transport = None
+            return
+        # No word of the end gets through: to the platform the connection stands.
+        transport.set_protocol(_LeftBehind())
+        self._left_behind.append(transport)
+        if len(self._left_behind) > _LEFT_BEHIND_MAX:
+            self._left_behind.pop(0).abort()
+        self._end()
+
+    def _end(self) -> None:
+        self._transport = None
+        for timer in (self._timer, self._outage):
+            if timer:
+                timer.cancel()
+        self.session.disconnected()
+        self._closed.set()
 
     def _entry(self, acknowledged: Acknowledged) -> LedgerEntry | None:
         claim = claim_of(acknowledged.report)
@@ -163,3 +224,7 @@ class Link(asyncio.Protocol):
 
     def _wall_ms(self, loop_time: float) -> int:
         return round((loop_time + self._wall_offset_s) * 1000)
+
+
+class _LeftBehind(asyncio.Protocol):
+    """A connection that nobody looks at any more; what the platform sends is lost."""

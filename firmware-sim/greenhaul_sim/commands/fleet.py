@@ -18,6 +18,7 @@ from greenhaul_sim.commands.arguments import (
     not_negative,
     positive,
 )
+from greenhaul_sim.faults import PROFILES
 from greenhaul_sim.fleet import OPEN_END_RUN_S, Fleet, FleetFigures, FleetPlan
 from greenhaul_sim.ledger import LedgerWriter
 from greenhaul_sim.scenario import Scenario, read_scenario
@@ -45,6 +46,13 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--revision", choices=_REVISIONS, default="2013", help="of JT/T 808 (default 2013)"
     )
     parser.add_argument("--scenario", type=Path, metavar="FILE", help="a TOML file; see scenarios/")
+    parser.add_argument(
+        "--faults",
+        choices=PROFILES,
+        default="none",
+        help="what the network does to every link: chopped, delayed, repeated, reordered or lost "
+        "frames, half-open connections, low rates, outages; hostile is all of it (default none)",
+    )
     parser.add_argument(
         "--speed",
         type=positive,
@@ -79,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         speed=options.speed,
         run_s=options.run_s,
         drain_s=options.drain,
+        faults=PROFILES[options.faults],
     )
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(LedgerWriter(options.ledger)) if options.ledger else None
