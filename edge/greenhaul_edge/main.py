@@ -2,7 +2,6 @@
 
 import argparse
 import fcntl
-import importlib
 import json
 import logging
 import os
@@ -12,21 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from greenhaul_edge.agent import Agent
-from greenhaul_edge.clock import Clock
-from greenhaul_edge.config import SOURCE_SETTINGS, Config, Jt808Settings, load_config, schema
-from greenhaul_edge.last_seen import LastSeen
-from greenhaul_edge.outbox.file import OutboxFile
-from greenhaul_edge.outbox.recovery import open_outbox
-from greenhaul_edge.outbox.room import Bounds
-from greenhaul_edge.outbox.writer import Outbox
+from greenhaul_edge.assembly import assemble, status_file_of
+from greenhaul_edge.config import load_config, schema
 from greenhaul_edge.sample import SAMPLE
-from greenhaul_edge.sources import SOURCES, Source
-from greenhaul_edge.sources.terminal_auth import TerminalAuth, load_secret
 from greenhaul_edge.status import as_json, as_proof, as_text, read_outbox, read_running
-from greenhaul_edge.uplink.dialer import Dialer
-from greenhaul_edge.uplink.link import Uplink
-from greenhaul_edge.uplink.schedule import Pace
 from greenhaul_protocols.errors import ConfigError, Unavailable
 
 log = logging.getLogger("greenhaul_edge")
@@ -119,7 +107,7 @@ def _init(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     status = read_outbox(config.outbox_file)
-    running = read_running(_status_file(config))
+    running = read_running(status_file_of(config))
     if options.json:
         print(json.dumps(as_json(status, running)))
     else:
@@ -138,69 +126,12 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigError(f"{config.path}: outbox.path: {error}") from error
     with _only_one(config.outbox.path):
-        agent = _assemble(config)
+        agent = assemble(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
+        signal.signal(signal.SIGHUP, lambda *_: agent.reload())
         agent.run()
     return WELL
-
-
-def _assemble(config: Config) -> Agent:
-    """The one place where concrete classes meet."""
-    last_seen = LastSeen(config.outbox.path / "last-seen.json")
-    clock = Clock(floor_ms=last_seen.utc_ms)
-    dialer = Dialer(
-        config.uplink, config.gateway.id, clock, config.outbox.path / "broker-address.json"
-    )
-    file: OutboxFile = open_outbox(
-        config.outbox_file, config.gateway.id, clock.boot, clock.now_ms(), _bounds(config)
-    )
-    outbox = Outbox(file, clock, commit_window_s=config.outbox.commit_window_s)
-    uplink = Uplink(
-        outbox,
-        config.outbox_file,
-        clock,
-        dialer,
-        pace=Pace(
-            round(config.uplink.send_window_s * 1000),
-            round(config.uplink.resend_after_s * 1000),
-            config.uplink.unreceipted_max_kb * 1024,
-        ),
-        ack_timeout_s=config.uplink.ack_timeout_s,
-        renew=dialer.renew,
-        about={"vehicle": config.gateway.vehicle, "timezone": config.gateway.timezone},
-        on_server_time=lambda utc_ms, at_ms: agent.learn_server_time(utc_ms, at_ms),
-    )
-    sources = [_make_source(config, name, outbox, clock) for name in config.sources]
-    agent = Agent(outbox, uplink, sources, clock, _status_file(config))
-    return agent
-
-
-def _make_source(config: Config, name: str, outbox: Outbox, clock: Clock) -> Source:
-    settings = config.sources[name]
-    kind = next(kind for kind, cls in SOURCE_SETTINGS.items() if isinstance(settings, cls))
-    module, _, class_name = SOURCES[kind].partition(":")
-    source_class = getattr(importlib.import_module(module), class_name)
-    if isinstance(settings, Jt808Settings):
-        allowed = frozenset(number.lstrip("0") for number in settings.allow)
-        auth = TerminalAuth(settings.auth, load_secret(config.outbox.path), allowed)
-        source: Source = source_class(name, settings, outbox, clock, auth)
-    else:
-        source = source_class(name, settings, outbox, clock)
-    return source
-
-
-def _bounds(config: Config) -> Bounds:
-    return Bounds(
-        config.outbox.size_max_mb << 20,
-        config.outbox.grace_mb << 20,
-        config.outbox.grace_hours * 3_600_000,
-        config.outbox.age_max_days * 86_400_000,
-    )
-
-
-def _status_file(config: Config) -> Path:
-    return config.outbox.path / "status.json"
 
 
 @contextmanager

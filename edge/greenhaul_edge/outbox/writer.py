@@ -13,6 +13,8 @@ from typing import Protocol, TypeVar
 from greenhaul_edge.outbox.chunks import Batch, Priority, encode_chunk
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.receipts import Ledger, Verdict
+from greenhaul_edge.outbox.room import Bounds
+from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.catalogue import Reading
 from greenhaul_protocols.errors import EncodeError, Rejected, Unavailable
 from greenhaul_protocols.ranges import RangeSet
@@ -90,6 +92,7 @@ class Outbox:
         self._is_closed = False
         self._view = _view_of(file.ledger)
         self.on_commit: OnCommit = lambda _: None
+        self.beat = Beat()
         self.committed_readings = 0
         self.commits = 0
         self.refused_readings = 0
@@ -173,12 +176,19 @@ class Outbox:
         """Append the readings that waited for UTC: device time = monotonic + offset_ms."""
         return self._submit(lambda: self._map_clock(offset_ms))
 
+    def reconfigure(self, bounds: Bounds, commit_window_s: float) -> "Future[None]":
+        """Other bounds from now on; what is held stays."""
+        return self._submit(lambda: self._reconfigure(bounds, commit_window_s))
+
     def view(self) -> View:
         """The lanes as of the last commit."""
         with self._lock:
             return self._view
 
     # The rest runs in the writer's thread.
+
+    def _reconfigure(self, bounds: Bounds, commit_window_s: float) -> None:
+        self._file.bounds, self._window_s = bounds, commit_window_s
 
     def _begin_sending(self) -> None:
         self._file.is_sending = True
@@ -208,6 +218,7 @@ class Outbox:
 
     def _turn(self) -> bool:
         """Wait for work, do it; False when the outbox is closed."""
+        self.beat.note()
         try:
             item = self._inbox.get(timeout=_TRIM_PERIOD_S)
         except queue.Empty:
@@ -218,6 +229,7 @@ class Outbox:
         if isinstance(item, _Waiter):
             # Others may join until the window ends or somebody is in a hurry.
             self._is_urgent.wait(self._window_s)
+            self.beat.note()
         is_open = self._sort(item, waiters, jobs)
         self._is_urgent.clear()
         while is_open:

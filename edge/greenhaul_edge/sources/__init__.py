@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from greenhaul_edge.supervision import Beat
+
 # By the `type` of a `[sources.NAME]` section: module and class, imported only when configured.
 SOURCES = {
     "jt808": "greenhaul_edge.sources.jt808:Jt808Source",
@@ -15,6 +17,7 @@ class Source(Protocol):
     """One input of the gateway."""
 
     name: str
+    beat: Beat  # noted at every turn of its loop, also when nothing comes
 
     def start(self) -> None:
         """Begin; returns once the input is open or will be tried again. Raises ConfigError."""

@@ -13,6 +13,7 @@ from greenhaul_edge.config import CanSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.can_mapping import SignalCollector, load_mapping
+from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.catalogue import Reading
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class CanSource:
         self._stop = threading.Event()
         self._opened = self._lost = self._refused = 0
         self._link = "not open yet"
+        self.beat = Beat()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -60,6 +62,7 @@ class CanSource:
     def _run(self) -> None:
         delay_s = _REOPEN_S_MIN
         while not self._stop.is_set():
+            self.beat.note()
             before = self._collector.counts.frames
             try:
                 self._listen()
@@ -89,6 +92,7 @@ class CanSource:
             cadence_ms = round(settings.cadence_s * 1000)
             due_ms = self._clock.monotonic_ms() + cadence_ms
             while not self._stop.is_set():
+                self.beat.note()
                 message = bus.recv(_READ_TIMEOUT_S)
                 now_ms = self._clock.monotonic_ms()
                 if message is not None and not (message.is_error_frame or message.is_remote_frame):

@@ -13,6 +13,7 @@ from greenhaul_edge.config import GnssSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.nmea import NmeaAssembler, Steadiness
+from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.block import WallQuality
 from greenhaul_protocols.catalogue import Position
 
@@ -38,6 +39,7 @@ class GnssSource:
         self._link = "not open yet"
         self._last_ms = 0
         self._steadiness = Steadiness()
+        self.beat = Beat()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -59,6 +61,7 @@ class GnssSource:
         delay_s = _REOPEN_S_MIN
         rates = self._rates()
         while not self._stop.is_set():
+            self.beat.note()
             before = self._assembler.counts.sentences
             try:
                 self._read(next(rates))
@@ -85,6 +88,7 @@ class GnssSource:
             counts = self._assembler.counts
             heard, lines = counts.sentences, 0
             while not self._stop.is_set():
+                self.beat.note()
                 line = port.read_until(b"\n", LINE_SIZE_MAX)
                 if not line:
                     continue

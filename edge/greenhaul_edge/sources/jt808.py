@@ -14,6 +14,7 @@ from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.terminal_auth import TerminalAuth
 from greenhaul_edge.sources.terminal_session import Counts, Delivery, TerminalSession
+from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ UNREAD_SIZE_MAX = 256 * 1024
 AUTHENTICATION_TIMEOUT_S = 60.0
 # How long stopping waits for commits under way, so that their answers still go out.
 CLOSE_TIMEOUT_S = 2.0
+# How often the loop shows the supervisor that it turns.
+BEAT_PERIOD_S = 2.0
 
 
 class Clock(Protocol):
@@ -54,6 +57,7 @@ class Jt808Source:
         self._landed: deque[Callable[[], None]] = deque()
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
+        self.beat = Beat()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -114,7 +118,12 @@ class Jt808Source:
         bound = self._server.sockets[0].getsockname()
         self.address = f"{bound[0]}:{bound[1]}"
         log.info("source=%s listening=%s auth=%s", self.name, self.address, self.auth.mode)
+        self._keep_beating()
         opened.set_result(None)
+
+    def _keep_beating(self) -> None:
+        self.beat.note()
+        self._loop.call_later(BEAT_PERIOD_S, self._keep_beating)
 
     async def _close(self) -> None:
         if self._server is not None:
