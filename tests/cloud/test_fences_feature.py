@@ -100,8 +100,11 @@ def test_a_ring_that_touches_itself_is_repaired() -> None:
         ({"type": "Polygon"}, "Feature"),
         ({**polygon(), "properties": {}}, "id"),
         ({**polygon(), "geometry": None}, "geometry"),
-        ({**polygon(), "geometry": {"type": "Point", "coordinates": [1, 2]}}, "circle"),
-        ({**polygon(), "geometry": {"type": "LineString", "coordinates": []}}, "corridor"),
+        (
+            {**polygon(), "geometry": {"type": "Point", "coordinates": [1, 2]}},
+            "radius_m is missing",
+        ),
+        ({**polygon(), "geometry": {"type": "LineString", "coordinates": []}}, "two different"),
         ({**polygon(), "geometry": {"type": "Ellipse"}}, "Ellipse.*Polygon, MultiPolygon"),
         (polygon([[112.5, 33.0], [112.6, 33.0], [112.5, 33.0]]), "2 different corners"),
         (polygon([[0, 0], [1, 0], [2, 0], [0, 0]]), "no area"),
@@ -109,7 +112,7 @@ def test_a_ring_that_touches_itself_is_repaired() -> None:
         (polygon([[33.0, 112.5], [33.0, 112.6], [33.1, 112.6]]), "longitude comes first"),
         (polygon([[1, 2], ["a", 3], [4, 5]]), "longitude, latitude"),
         (polygon("abc"), "list of rings"),
-        (polygon(datum="gcj02"), "gcj02.*wgs84"),
+        (polygon(datum="gcj-02"), "one of wgs84, gcj02, bd09"),
         (polygon(severity="mild"), "info, warning, serious"),
         (polygon(confirm_s=-1), "confirm_s: -1 is not within"),
         (polygon(gap_s="soon"), "gap_s: 'soon' is not a number"),
@@ -139,7 +142,7 @@ def test_what_cannot_be_honoured_is_refused_and_says_why(feature: Any, message: 
 
 def test_a_refusal_names_the_fence() -> None:
     with pytest.raises(FeatureError, match="fence 'centre'"):
-        parse_feature(polygon(datum="bd09"))
+        parse_feature(polygon(datum="bd-09"))
 
 
 @pytest.mark.parametrize(

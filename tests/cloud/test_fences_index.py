@@ -11,8 +11,9 @@ from tests.cloud.fold_cases import degrees, version
 
 from greenhaul_cloud.fences import chords
 from greenhaul_cloud.fences import index as index_module
-from greenhaul_cloud.fences.index import IN_FAR, IN_NEAR, OUT_FAR, OUT_NEAR, FenceIndex
+from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.plane import Plane, distances_m, metres_per_degree
+from greenhaul_cloud.fences.survey import IN_FAR, IN_NEAR, OUT_FAR, OUT_NEAR
 
 SHELL = ((0, 0), (200, 0), (200, 200), (120, 200), (100, 60), (80, 200), (0, 200))
 HOLE = ((20, 20), (60, 20), (60, 60), (20, 60))

@@ -15,8 +15,9 @@ from tests.cloud.fold_cases import (
     version,
 )
 
-from greenhaul_cloud.fences.index import IN_NEAR, OUT_NEAR, Bools, FenceIndex
+from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import NEVER_MS, Fence
+from greenhaul_cloud.fences.survey import IN_NEAR, OUT_NEAR, Bools
 from greenhaul_cloud.fold import readings as readings_module
 from greenhaul_cloud.fold import refold as refold_module
 from greenhaul_cloud.fold.fold import fold

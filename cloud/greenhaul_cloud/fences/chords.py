@@ -101,3 +101,31 @@ def _in_strip(
     low = np.where(rate != 0, np.minimum(one, other), np.where(is_inside, -np.inf, np.nan))
     high = np.where(rate != 0, np.maximum(one, other), np.where(is_inside, np.inf, np.nan))
     return low, high
+
+
+def circle_crossings(start: Complexes, run: Complexes, radius_m: Float64s) -> Float64s:
+    """(m, 2) parameters at which each piece meets the circle around 0; NaN where it does not.
+
+    A piece that only touches the circle meets it in one parameter, twice.
+    """
+    at = np.stack(_in_disc(start, run, radius_m), axis=1)
+    return np.where((at >= 0) & (at <= 1), at, np.nan)
+
+
+def near_circle(
+    start: Complexes, run: Complexes, radius_m: Float64s, reach_m: Float64s
+) -> tuple[Float64s, Float64s]:
+    """(m, 2) each: between which parameters each piece is within `reach_m` of the circle around 0.
+
+    What a line has of a ring is what it has of the outer disc without what it has of the inner.
+    """
+    low, high = _in_disc(start, run, radius_m + reach_m)
+    inner_m = radius_m - reach_m
+    inner_low, inner_high = _in_disc(start, run, inner_m)
+    is_holed = (inner_m > 0) & np.isfinite(inner_low)
+    nothing = np.full_like(low, np.nan)
+    lows = np.stack((low, np.where(is_holed, inner_high, nothing)), axis=1)
+    highs = np.stack((np.where(is_holed, inner_low, high), high), axis=1)
+    lows, highs = np.maximum(lows, 0.0), np.minimum(highs, 1.0)
+    touches = lows < highs
+    return np.where(touches, lows, np.nan), np.where(touches, highs, np.nan)

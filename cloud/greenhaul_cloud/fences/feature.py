@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
+from greenhaul_cloud.fences.geometry import parse_geometry
 from greenhaul_cloud.fences.model import (
     ALWAYS_MS,
     NEVER_MS,
@@ -18,14 +19,14 @@ from greenhaul_cloud.fences.model import (
     Severity,
     SpeedLimit,
 )
-from greenhaul_cloud.fences.rings import FeatureError, area_of_rings
+from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_protocols.times import parse_time
 
 __all__ = ["FeatureError", "attributes_of", "parse_feature"]
 
 PROPERTIES = (
     "id", "name", "severity", "datum", "valid_from", "valid_to", "confirm_s", "hysteresis_m",
-    "gap_s", "gap_m", "timezone", "applies_to", "rules", "radius_m", "half_width_m",
+    "gap_s", "gap_m", "timezone", "applies_to", "rules", "radius_m", "half_width_m", "ends",
 )  # fmt: skip
 
 # A confirmation or a gap of a day is not meant; neither is a hysteresis as wide as a city.
@@ -88,11 +89,6 @@ def _version_of(
     properties: Mapping[str, Any],
     default_valid_from_ms: int,
 ) -> FenceVersion:
-    datum = properties.get("datum", "wgs84")
-    if datum != "wgs84":
-        raise FeatureError(
-            f"datum {datum!r} is not converted by this build; give the geometry in wgs84"
-        )
     severity = properties.get("severity", "serious")
     if severity not in get_args(Severity):
         raise FeatureError(f"severity: {severity!r} is not one of {', '.join(get_args(Severity))}")
@@ -100,10 +96,12 @@ def _version_of(
     valid_to_ms = _instant(properties, "valid_to", NEVER_MS)
     if valid_to_ms <= valid_from_ms:
         raise FeatureError("valid_to must be later than valid_from")
+    geometry = parse_geometry(feature, properties)
     return FenceVersion(
         fence_id=fence_id,
         version=version,
-        area=_area(feature.get("geometry")),
+        area=geometry.area,
+        circle=geometry.circle,
         rules=_rules(properties.get("rules", [])),
         settings=_settings(properties),
         applies_to=_scope(properties.get("applies_to") or {}),
@@ -130,39 +128,6 @@ def _refuse_slips(properties: Mapping[str, Any]) -> None:
         near = difflib.get_close_matches(str(name), PROPERTIES, n=1, cutoff=_SLIP_CUTOFF)
         if near:
             raise FeatureError(f"properties.{name}: did you mean {near[0]!r}?")
-
-
-def _area(geometry: Any) -> Any:
-    if not isinstance(geometry, Mapping):
-        raise FeatureError("geometry: expected a GeoJSON geometry")
-    kind = geometry.get("type")
-    if kind in ("Point", "LineString"):
-        shape = "circle (Point)" if kind == "Point" else "corridor (LineString)"
-        raise FeatureError(
-            f"geometry: a {shape} is not judged by this build yet; draw it as a Polygon"
-        )
-    coordinates = geometry.get("coordinates")
-    if kind == "Polygon":
-        return area_of_rings([_rings(coordinates)])
-    if kind == "MultiPolygon" and isinstance(coordinates, list) and coordinates:
-        return area_of_rings([_rings(part) for part in coordinates])
-    raise FeatureError(f"geometry: type {kind!r} is not one of Polygon, MultiPolygon")
-
-
-def _rings(coordinates: Any) -> list[list[tuple[float, float]]]:
-    if not isinstance(coordinates, list) or not all(isinstance(ring, list) for ring in coordinates):
-        raise FeatureError("geometry: a Polygon's coordinates are a list of rings")
-    return [[_vertex(vertex) for vertex in ring] for ring in coordinates]
-
-
-def _vertex(vertex: Any) -> tuple[float, float]:
-    match vertex:
-        case [float() | int() as longitude, float() | int() as latitude, *_]:
-            if abs(longitude) <= 180 and abs(latitude) <= 90:
-                return float(longitude), float(latitude)
-            hint = "; longitude comes first" if abs(latitude) > 90 >= abs(longitude) else ""
-            raise FeatureError(f"geometry: [{longitude}, {latitude}] is not on the Earth{hint}")
-    raise FeatureError(f"geometry: {vertex!r} is not [longitude, latitude]")
 
 
 def _settings(properties: Mapping[str, Any]) -> Settings:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from shapely import MultiPolygon, Polygon
 
+from greenhaul_cloud.fences.circle import Circle
+
 Severity = Literal["info", "warning", "serious"]
 
 # The ends of time: far outside every instant RFC 3339 can say, well inside 64 bits.
@@ -89,7 +91,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class FenceVersion:
-    """One version: an area and its rules, valid in [valid_from_ms, valid_to_ms)."""
+    """One version: an area and its rules, valid in [valid_from_ms, valid_to_ms).
+
+    circle: where there is one, it is the area exactly, and `area` a polygon just around it.
+    """
 
     fence_id: str
     version: int
@@ -102,6 +107,7 @@ class FenceVersion:
     timezone: str = "Asia/Shanghai"
     valid_from_ms: int = ALWAYS_MS
     valid_to_ms: int = NEVER_MS
+    circle: Circle | None = None
 
     def rule(self, name: RuleName) -> Rule | None:
         """The rule of that name, if the version has it."""
@@ -109,6 +115,8 @@ class FenceVersion:
 
     def has_area_of(self, other: "FenceVersion") -> bool:
         """Whether the geometry is the same, vertex by vertex: then dwell runs on."""
+        if self.circle != other.circle:
+            return False
         return self.area is other.area or self.area.wkb == other.area.wkb
 
 

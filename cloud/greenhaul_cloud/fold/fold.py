@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenhaul_cloud.fences.index import IN_NEAR, FenceIndex
+from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import NEVER_MS, Fence
+from greenhaul_cloud.fences.survey import IN_NEAR
 from greenhaul_cloud.fold.intervals import Certainty, How, Side, Transition, Violation, Visit
 from greenhaul_cloud.fold.path import Path, WindowPath
 from greenhaul_cloud.fold.presence import Presence

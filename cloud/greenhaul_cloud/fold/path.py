@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from greenhaul_cloud.fences.index import IN_NEAR, FenceIndex, Survey
+from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import FenceVersion, Settings
+from greenhaul_cloud.fences.survey import IN_NEAR, Survey
 from greenhaul_cloud.fold.presence import Presence
 from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
 from greenhaul_cloud.fold.track import Track

@@ -9,7 +9,7 @@ confirmed side leaves nothing pending, which is what makes it an anchor.
 
 from dataclasses import dataclass
 
-from greenhaul_cloud.fences.index import IN_FAR, IN_NEAR, OUT_FAR
+from greenhaul_cloud.fences.survey import IN_FAR, IN_NEAR, OUT_FAR
 from greenhaul_cloud.fold.intervals import Certainty, How, Side, Transition
 
 # A stay has a length. Without this a side reached just at a reading would be confirmed at that
