@@ -296,6 +296,26 @@ def test_the_long_maker_of_2019_is_found_by_what_fits() -> None:
     assert read_body(0x0107, body, 2019) == (attributes, b"", 2019)
 
 
+def test_parameter_ids_of_two_bytes_are_found_by_what_fits() -> None:
+    body = bytes.fromhex("0007 02 0001 04 0000003c 0083 04 d4a55231")
+    answer, rest, _ = read_body(0x0104, body, 2019)
+    assert (answer.parameters, rest) == (
+        (Item(1, bytes.fromhex("0000003c")), Item(0x83, bytes.fromhex("d4a55231"))),
+        b"",
+    )
+    told = body_json(answer, 2019)["parameters"]
+    assert [(p["id"], p["name"], p["value"], p["unit"]) for p in told] == [
+        ("0x0001", "heartbeat_interval_s", 60, "s"),
+        ("0x0083", "plate", "豫R1", None),
+    ]
+
+
+def test_coordinates_in_twos_complement_are_told_with_their_sign() -> None:
+    report = bytes.fromhex(f"00000000 00000006 fe08 9cd0 {LON} 0000 0000 0000 261120150405")
+    body = body_json(decode(LocationReport, report, 2013)[0], 2013)
+    assert (body["latitude_deg"], body["longitude_deg"]) == (-32.99, 112.52)
+
+
 def test_a_body_of_2011_is_found_without_being_told() -> None:
     body = bytes.fromhex(f"01 01 01 {CIRCLE}")
     assert read_body(0x8600, body, 2013) == (CircleSetting(1, (circle(),)), b"", 2011)
@@ -307,6 +327,14 @@ def test_the_driver_of_a_removed_card_may_be_there_all_the_same() -> None:
     assert (driver.status, driver.name, driver.valid_until, rest) == (2, "张", "20301231", b"")
 
 
+def test_a_list_of_2011_that_goes_on_in_the_next_packet_keeps_its_total() -> None:
+    body = bytes.fromhex("01 05 01 07 02 6162")
+    setting, _ = decode(EventSetting, body, 2011)
+    assert setting == EventSetting(1, (EventChoice(7, "ab"),))
+    assert setting.events.total == 5
+    assert encode(setting, 2011) == body
+
+
 def test_nothing_follows_a_field_that_is_missing() -> None:
     with pytest.raises(EncodeError, match="nothing may follow where card_result is missing"):
         encode(DriverIdentity(1, "261120150405", None, "张"), 2013)
@@ -316,7 +344,7 @@ def test_text_that_was_padded_otherwise_is_written_as_it_came() -> None:
     wire = bytes.fromhex("01 02 05 04 20 61 00 00")
     setting, _ = decode(EventSetting, wire[:1] + b"\1" + wire[2:], 2013)
     text = setting.events[0].text
-    assert (text, isinstance(text, WireText)) == ("a", True)
+    assert (text, isinstance(text, WireText)) == (" a", True)
     assert encode(setting, 2013) == wire[:1] + b"\1" + wire[2:]
 
 

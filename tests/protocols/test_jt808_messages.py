@@ -76,7 +76,7 @@ _GBK = st.characters(codec="gbk")
 
 def texts(size_max: int) -> st.SearchStrategy[str]:
     return st.text(_GBK, max_size=size_max).filter(
-        lambda text: text == text.strip("\0 ") and len(text.encode("gbk")) <= size_max
+        lambda text: text == text.lstrip("\0").rstrip("\0 ") and len(text.encode("gbk")) <= size_max
     )
 
 
@@ -456,7 +456,7 @@ def test_stopping_to_track_has_no_duration() -> None:
     [
         PlatformAnswer(0x10000, 0, 0),
         PlatformAnswer(-1, 0, 0),
-        RegistrationAnswer(0, 0, " padded"),
+        RegistrationAnswer(0, 0, "padded "),
         RegistrationAnswer(0, 0, "🚚"),
         Registration(0, 0, "TOO LONG", "", "", 0, ""),
     ],

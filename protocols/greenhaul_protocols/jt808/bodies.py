@@ -1,5 +1,6 @@
 """Bodies to messages, in the edition they fit."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,13 +20,13 @@ def read_body(message_id: int, body: bytes, revision: int) -> tuple[Any, bytes, 
     """
     own: tuple[Any, bytes, int] | None = None
     failure: DecodeError | None = None
-    for read, candidate in _readers(message_id, revision):
+    for read, candidate, is_plausible in _readers(message_id, revision):
         try:
             message, at = read(body, 0)
         except DecodeError as error:
             failure = failure or error
             continue
-        if at == len(body):
+        if at == len(body) and (is_plausible is None or is_plausible(message)):
             return message, b"", candidate
         if candidate == revision:
             own = own or (message, body[at:], candidate)
@@ -35,12 +36,16 @@ def read_body(message_id: int, body: bytes, revision: int) -> tuple[Any, bytes, 
     return own
 
 
+# A reader, its edition, and what its class says of a message that fits by chance.
+_Candidate = tuple[Reader, int, Callable[[Any], bool] | None]
+
+
 @cache
-def _readers(message_id: int, revision: int) -> tuple[tuple[Reader, int], ...]:
-    """Readers of a message in the order in which they are tried, and the edition of each."""
+def _readers(message_id: int, revision: int) -> tuple[_Candidate, ...]:
+    """Readers of a message in the order in which they are tried."""
     spec = MESSAGES[message_id]
     return tuple(
-        (reader_of(cls, candidate), candidate)
+        (reader_of(cls, candidate), candidate, getattr(cls, "is_plausible", None))
         for candidate in _ORDER[revision]
         for cls in spec.classes_of(candidate)
     )

@@ -125,9 +125,8 @@ def signed_deg(unsigned_deg: float, is_negative: bool) -> float:
     The standard says magnitude and a status bit; some terminals write two's complement instead,
     which no magnitude reaches.
     """
-    if unsigned_deg >= 2_147.483_648:
-        return unsigned_deg - 4_294.967_296
-    return -unsigned_deg if is_negative and unsigned_deg else unsigned_deg
+    meant_deg = layouts.signed_deg(unsigned_deg)
+    return -meant_deg if is_negative and meant_deg > 0 else meant_deg
 
 
 def _signed_word(word: int) -> int:

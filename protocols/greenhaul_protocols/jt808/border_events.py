@@ -14,7 +14,7 @@ from greenhaul_protocols.jt808 import clock
 from greenhaul_protocols.jt808.declaration import REVISIONS, encode
 from greenhaul_protocols.jt808.describe import body_json
 from greenhaul_protocols.jt808.layouts import Undecodable
-from greenhaul_protocols.jt808.messages import ParameterAnswer
+from greenhaul_protocols.jt808.messages import ParameterAnswer, ParameterAnswerShortIds
 from greenhaul_protocols.jt808.messages_areas import AreaAnswer
 from greenhaul_protocols.jt808.messages_control import TerminalAttributes, UpgradeResult
 from greenhaul_protocols.jt808.messages_information import (
@@ -52,6 +52,7 @@ EVENT_CODES: dict[type[Any], str] = {
     QuestionAnswer: "question_answer",
     InformationDemand: "information_demand",
     ParameterAnswer: "parameters",
+    ParameterAnswerShortIds: "parameters",
     TerminalAttributes: "attributes",
     UpgradeResult: "upgrade_result",
     AreaAnswer: "areas",

@@ -10,6 +10,7 @@ from greenhaul_protocols.jt808.declaration import Place, places_of
 from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.layouts import (
+    MICRODEGREES,
     Bcd,
     BitFields,
     Bytes,
@@ -17,6 +18,7 @@ from greenhaul_protocols.jt808.layouts import (
     Layout,
     Sized,
     Undecodable,
+    signed_deg,
 )
 from greenhaul_protocols.jt808.notes import HexId
 from greenhaul_protocols.jt808.parameters_table import PARAMETERS
@@ -85,6 +87,8 @@ def value_json(value: Any, layout: Layout | None, revision: int) -> Any:
         return {"error": value.reason, "raw": value.raw.hex()}
     if is_time(layout) and isinstance(value, str):
         return local_text_of(value)
+    if layout is MICRODEGREES:
+        return signed_deg(value)
     if isinstance(layout, Items):
         return [item_json(item, layout, revision) for item in value]
     if isinstance(layout, Counted | Sized) and isinstance(value, tuple):

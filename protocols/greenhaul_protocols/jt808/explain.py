@@ -122,11 +122,11 @@ def _line(
     text = "" if shown is None else str(shown)
     if is_time(layout) and shown is None:
         text = f"{value} (no time)"
-    elif isinstance(layout, BitFields):
-        text = ", ".join(f"{part}={number}" for part, number in shown.items())
-    return Line(
-        offset, wire, name, text, unit_of(name) or "", _meaning(place.notes, value, revision)
-    )
+    meaning = _meaning(place.notes, value, revision)
+    if isinstance(layout, BitFields):
+        text = f"0x{wire.hex()}"
+        meaning = ", ".join(f"{part}={number:d}" for part, number in shown.items())
+    return Line(offset, wire, name, text, unit_of(name) or "", meaning)
 
 
 def _meaning(notes: tuple[Any, ...], value: Any, revision: int) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
-from greenhaul_protocols.jt808.layouts import Fixed, Layout
+from greenhaul_protocols.jt808.layouts import Fixed, Layout, PartialList, write_counts
 
 
 class Item(NamedTuple):
@@ -45,16 +45,17 @@ class Items(Layout):
             while (behind := self._read_one(body, at, found)) is not None:
                 at = behind
             return tuple(found), at
-        count = 0
+        counts: list[int] = []
         for counter in (self.count, self.packet_count):
             if counter is not None:
-                count, at = counter.read(body, at)
-        for number in range(count):
+                number, at = counter.read(body, at)
+                counts.append(number)
+        for number in range(counts[-1]):
             behind = self._read_one(body, at, found)
             if behind is None:
-                raise DecodeError(f"[{number}] of {count} items runs past the end of the body")
+                raise DecodeError(f"[{number}] of {counts[-1]} items runs past the end of the body")
             at = behind
-        return tuple(found), at
+        return PartialList.of(found, counts), at
 
     def _read_one(self, body: bytes, at: int, found: list[Item]) -> int | None:
         """The offset behind the item at `at`, which is appended; None if it does not fit."""
@@ -88,8 +89,8 @@ class Items(Layout):
         return struct.Struct(">" + "".join(codes))
 
     def write(self, value: tuple[Item, ...]) -> bytes:
-        counters = (c.write(len(value)) for c in (self.count, self.packet_count) if c is not None)
-        return b"".join(counters) + b"".join(map(self.write_one, value))
+        counts = write_counts((self.count, self.packet_count), value)
+        return counts + b"".join(map(self.write_one, value))
 
     def write_one(self, item: Item) -> bytes:
         """The bytes of one item. Raises EncodeError."""

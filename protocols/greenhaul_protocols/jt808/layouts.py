@@ -21,6 +21,7 @@ class Undecodable(NamedTuple):
 
     reason: str
     raw: bytes
+    said_size: int | None = None  # in front of the bytes, if anything said it
 
 
 class Layout:
@@ -194,6 +195,28 @@ class Bytes(Layout):
         return self.size.write(len(value)) + value if self.size else value
 
 
+class PartialList(tuple[Any, ...]):  # noqa: SLOT001 - a tuple cannot have them
+    """The items of one packet, where the sender says there are `total` in all (2011)."""
+
+    total: int
+
+    @classmethod
+    def of(cls, items: list[Any], counts: list[int]) -> tuple[Any, ...]:
+        """A plain tuple where the counts agree with it: of all, and of this packet."""
+        if counts and counts[0] != len(items):
+            partial = cls(items)
+            partial.total = counts[0]
+            return partial
+        return tuple(items)
+
+
+def write_counts(counters: tuple[Fixed | None, Fixed | None], items: tuple[Any, ...]) -> bytes:
+    """The counters before a list: of all items, and (2011) of those in this packet."""
+    total, in_packet = counters
+    wire = b"" if total is None else total.write(getattr(items, "total", len(items)))
+    return wire if in_packet is None else wire + in_packet.write(len(items))
+
+
 @dataclass(frozen=True, eq=False)
 class Counted(Layout):
     """A list of `of`, behind its count or (count None) to the end of the body.
@@ -213,10 +236,12 @@ class Counted(Layout):
         return None if of is None else replace(self, of=of)
 
     def read(self, body: bytes, at: int) -> tuple[tuple[Any, ...], int]:
-        count = None
+        counts: list[int] = []
         for counter in (self.count, self.packet_count):
             if counter is not None:
-                count, at = counter.read(body, at)
+                number, at = counter.read(body, at)
+                counts.append(number)
+        count = counts[-1] if counts else None
         found: list[Any] = []
         read, end = self.of.read, len(body)
         while len(found) != count and (at < end or count is not None):
@@ -226,17 +251,17 @@ class Counted(Layout):
                 if not self.keeps_good:
                     raise DecodeError(f"[{len(found)}] {error}") from None
                 found.append(Undecodable(str(error), body[at:]))
-                return tuple(found), end
+                return PartialList.of(found, counts), end
             found.append(value)
-        return tuple(found), at
+        return PartialList.of(found, counts), at
 
     def write(self, value: tuple[Any, ...]) -> bytes:
-        counters = (c.write(len(value)) for c in (self.count, self.packet_count) if c is not None)
-        return b"".join(counters) + b"".join(map(self._write_one, value))
+        counts = write_counts((self.count, self.packet_count), value)
+        return counts + b"".join(map(self._write_one, value))
 
     def _write_one(self, item: Any) -> bytes:
-        is_rest = self.keeps_good and isinstance(item, Undecodable)
-        return item.raw if is_rest else self.of.write(item)
+        is_rest = isinstance(item, Undecodable) and item.said_size is None
+        return item.raw if is_rest and self.keeps_good else self.of.write(item)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,17 +281,20 @@ class Sized(Layout):
         wire = body[start : start + size]
         at = start + len(wire)
         if len(wire) < size:
-            return Undecodable(f"wants {size} bytes at {start}, has {len(wire)}", wire), at
+            return Undecodable(f"wants {size} bytes at {start}, has {len(wire)}", wire, size), at
         try:
             value, used = self.of.read(wire, 0)
         except DecodeError as error:
-            return Undecodable(str(error), wire), at
+            return Undecodable(str(error), wire, size), at
         if used < size:
-            return Undecodable(f"{size - used} bytes are left over", wire), at
+            return Undecodable(f"{size - used} bytes are left over", wire, size), at
         return value, at
 
     def write(self, value: Any) -> bytes:
-        wire = value.raw if isinstance(value, Undecodable) else self.of.write(value)
+        if isinstance(value, Undecodable):
+            size = len(value.raw) if value.said_size is None else value.said_size
+            return self.size.write(size) + value.raw
+        wire = self.of.write(value)
         return self.size.write(len(wire)) + wire
 
 
@@ -311,6 +339,13 @@ class ByVersion(Layout):
         return None if layout is None else layout.at(revision)
 
 
+def signed_deg(magnitude_deg: float) -> float:
+    """A coordinate as some terminals mean it: in two's complement, which no magnitude reaches."""
+    if magnitude_deg >= 2_147.483_648:
+        return round(magnitude_deg - 4_294.967_296, 6)
+    return magnitude_deg
+
+
 def sized_bytes(size_layout: Fixed | None, body: bytes, at: int) -> tuple[bytes, int]:
     """Bytes behind their size, or to the end, and the offset behind them. Raises DecodeError."""
     if size_layout is None:
@@ -328,5 +363,6 @@ SignedWord = Annotated[int, Number("h")]  # below sea level, or below zero
 Byte = Annotated[int, Byte_]
 Word = Annotated[int, Word_]
 Dword = Annotated[int, Dword_]
-Degrees = Annotated[float, Scaled("I", per_unit=1_000_000)]
+MICRODEGREES = Scaled("I", per_unit=1_000_000)
+Degrees = Annotated[float, MICRODEGREES]
 BcdTime = Annotated[str, Bcd(6, is_time=True)]  # YYMMDDhhmmss in GMT+8, see clock

@@ -7,7 +7,7 @@ order of the fields here is the real one.
 from dataclasses import dataclass
 from typing import Annotated
 
-from greenhaul_protocols.jt808.declaration import message
+from greenhaul_protocols.jt808.declaration import REVISIONS, message, variant
 from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.layouts import (
     Bcd,
@@ -213,6 +213,19 @@ class ParameterAnswer:
 
     answer_serial: Word
     parameters: Annotated[tuple[Item, ...], _PARAMETERS]
+
+    def is_plausible(self) -> bool:
+        """Whether it is no list of shorter ids that fits by chance: ids of four bytes are small."""
+        return all(item.id <= 0xFFFF for item in self.parameters)
+
+
+@variant(0x0104, revisions=REVISIONS, replaces=False)
+@dataclass(frozen=True, slots=True)
+class ParameterAnswerShortIds:
+    """As the terminals of one module maker send it: ids of two bytes."""
+
+    answer_serial: Word
+    parameters: Annotated[tuple[Item, ...], Items("H", "parameters", Byte_)]
 
 
 @message(0x8204, clause="8.26 (2019)", since=2019)

@@ -6,9 +6,6 @@ from typing import Any
 from greenhaul_protocols.errors import EncodeError
 from greenhaul_protocols.jt808.layouts import Fixed, Layout, sized_bytes
 
-# Bytes a sender may have filled a text up with, in front or behind.
-_PADDING = "\0 "
-
 
 class WireText(str):
     """Text whose bytes were not those we would write: other padding, or bytes that are no GBK.
@@ -90,15 +87,20 @@ def text_of(wire: bytes) -> str:
 
     GB 18030 contains GBK, and newer terminals send characters that only it has.
     """
-    return wire.decode("gb18030", errors="replace").strip(_PADDING)
+    return _unpadded(wire.decode("gb18030", errors="replace"))
 
 
 def gbk_of(text: str) -> bytes:
-    """GBK bytes. Raises EncodeError for what would not come back: a character GBK lacks, or a NUL
-    or space at an end, where it reads as padding."""
-    if text != text.strip(_PADDING):
+    """GBK bytes. Raises EncodeError for what would not come back: a character GBK lacks, or what
+    reads as padding at an end."""
+    if text != _unpadded(text):
         raise EncodeError(f"{text!r} begins or ends with what reads as padding")
     try:
         return text.encode("gbk")
     except UnicodeEncodeError as error:
         raise EncodeError(f"{text!r} has characters GBK lacks") from error
+
+
+def _unpadded(text: str) -> str:
+    """Without what fills a field up: NUL in front, NUL and space behind."""
+    return text.lstrip("\0").rstrip("\0 ")
