@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from greenhaul_cloud.auth.passwords import PASSWORD_LENGTH_MAX, hash_password
 from greenhaul_cloud.auth.principal import Role
 from greenhaul_cloud.auth.secrets import hash_secret, new_token
+from greenhaul_cloud.broker_users import password_of, put_user
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
 from greenhaul_cloud.fences.rings import FeatureError
@@ -95,6 +96,8 @@ def add_gateway(config: CloudConfig, args: argparse.Namespace) -> int:
     """Lets a gateway in, or changes what it may carry."""
     if not GATEWAY_ID.fullmatch(args.id):
         raise ConfigError(f"gateway id {args.id!r}: 1 to 64 of letters, digits, dot, _ and -")
+    if (args.broker_users is None) != (args.password_file is None):
+        raise ConfigError("--broker-users and --password-file go together")
     now_ms = system_now_ms()
     with _opened(config) as store:
         is_new = put_gateway(store, args.id, args.sources, now_ms)
@@ -103,6 +106,21 @@ def add_gateway(config: CloudConfig, args: argparse.Namespace) -> int:
             accounts.record(connection, now_ms, _SHELL, "gateway.put", args.id, detail)
     granted = ", ".join([f"{args.id}/*", *args.sources])
     print(f"{args.id}: {'new' if is_new else 'changed'}; may carry {granted}")
+    if args.broker_users is not None:
+        put_user(args.broker_users, args.id, password_of(args.password_file))
+        print(
+            f"{args.broker_users}: has user {args.id}; tell the broker: systemctl reload mosquitto"
+            f"\nput {args.password_file} beside its edge.toml, which says:\n"
+            f'[gateway]\nid = "{args.id}"\n[uplink]\nport = 8883\ntls = true\n'
+            f'username = "{args.id}"\npassword_file = "{args.password_file.name}"'
+        )
+    return 0
+
+
+def add_broker_user(args: argparse.Namespace) -> int:
+    """Enters a user into Mosquitto's password file."""
+    is_new = put_user(args.users, args.name, password_of(args.password_file))
+    print(f"{args.users}: {'new' if is_new else 'changed'} user {args.name}")
     return 0
 
 

@@ -82,6 +82,32 @@ def _gateway_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what it may carry beside its own inputs; a final * is any rest ('*', '808:*')",
     )
+    parser.add_argument(
+        "--broker-users",
+        type=Path,
+        metavar="FILE",
+        help="Mosquitto's password file, to enter the gateway there as well",
+    )
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="the gateway's password: read if the file exists, else made and written there",
+    )
+
+
+def _broker_user_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="@collector, or a gateway's id")
+    parser.add_argument(
+        "--users", type=Path, required=True, metavar="FILE", help="Mosquitto's password file"
+    )
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the password: read if the file exists, else made and written there",
+    )
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +168,13 @@ COMMANDS = (
         "gateway add gw-17 --sources '808:*'",
         _configured(commands.add_gateway),
         _gateway_arguments,
+    ),
+    Command(
+        "broker add-user",
+        "enter a user into Mosquitto's password file",
+        "broker add-user @collector --users users --password-file collector.password",
+        commands.add_broker_user,
+        _broker_user_arguments,
     ),
     Command(
         "fences import",
