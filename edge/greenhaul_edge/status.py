@@ -8,7 +8,7 @@ from typing import Any
 
 from greenhaul_edge.outbox.receipts import Lane
 from greenhaul_edge.outbox.rows import load_lanes, meta
-from greenhaul_edge.outbox.schema import open_to_read
+from greenhaul_edge.outbox.schema import DamagedFile, open_to_read
 from greenhaul_protocols.errors import Unavailable
 from greenhaul_protocols.times import format_time
 
@@ -76,7 +76,7 @@ def read_outbox(path: Path) -> OutboxStatus:
             return _read(connection)
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DamagedFile) as error:
         raise Unavailable(f"{path}: {error}") from error
 
 

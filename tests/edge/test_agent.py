@@ -170,7 +170,7 @@ def test_the_proof_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["status", "--proof", "-c", str(agent.config)]) == WELL
     assert "appended 3 = stored 0 + duplicate 0" in capsys.readouterr().out
     connection = open_file(path)
-    connection.execute("UPDATE lane SET stored = 1")
+    connection.execute("UPDATE lane SET stored = 1, crc = NULL")
     connection.close()
     assert main(["status", "--proof", "-c", str(agent.config)]) == NO
     assert "DOES NOT HOLD" in capsys.readouterr().out

@@ -14,11 +14,11 @@ import pytest
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox.chunks import CHUNK_SIZE_MAX, Batch, Priority
-from greenhaul_edge.outbox.file import COPIES_MAX, OutboxFile
+from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.receipts import Settlement
 from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
-from greenhaul_edge.outbox.schema import open_file
+from greenhaul_edge.outbox.unclocked import COPIES_MAX
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.status import read_outbox
 from greenhaul_edge.uplink.cutter import Cutter
@@ -84,7 +84,7 @@ def test_numbers_are_never_used_again(outbox_path: Path) -> None:
         file.append([Batch(positions(10))], 0)
         file.mark_sent()
         assert isinstance(file.take_receipt(receipt(file, 1, (1, 10)), 1), Settlement)
-        assert file.trim(2)
+        assert file.tidy(2)
         assert not file.ledger.lane(1).held
     with closing(open_small(outbox_path, bounds)) as file:
         file.append([Batch(positions(1, 10))], 0)
@@ -97,10 +97,10 @@ def test_a_settled_row_is_deleted_only_as_a_whole(outbox_path: Path) -> None:
         file.append([Batch(positions(10))], 0)
         file.mark_sent()
         file.take_receipt(receipt(file, 1, (1, 4), (8, 10)), 1)
-        file.trim(2)
+        file.tidy(2)
         assert list(file.ledger.lane(1).unsettled()) == [(5, 7)]
         file.take_receipt(receipt(file, 2, (1, 10)), 3)
-        file.trim(4)
+        file.tidy(4)
         assert not file.ledger.lane(1).held
 
 
@@ -111,7 +111,7 @@ def test_the_file_shrinks_when_readings_are_delivered(outbox_path: Path) -> None
         file.mark_sent()
         full = file.size
         file.take_receipt(receipt(file, 1, (1, 60_000)), 1)
-        while file.trim(2):
+        while file.tidy(2):
             pass
         assert file.size < full / 5
     assert outbox_path.stat().st_size < full / 2
@@ -292,22 +292,6 @@ def test_another_gateways_outbox_is_refused(outbox_path: Path) -> None:
         OutboxFile(outbox_path, "gw-other", boot=1, now_ms=0)
 
 
-def test_a_file_of_a_newer_version_is_refused(outbox_path: Path) -> None:
-    open_small(outbox_path).close()
-    with closing(sqlite3.connect(outbox_path)) as connection:
-        connection.execute("PRAGMA user_version=99")
-    with pytest.raises(ConfigError, match="version 99"):
-        open_small(outbox_path)
-
-
-def test_a_file_that_cannot_shrink_is_refused(outbox_path: Path) -> None:
-    with closing(sqlite3.connect(outbox_path)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("CREATE TABLE other (a)")
-    with pytest.raises(ConfigError, match="auto_vacuum"):
-        open_file(outbox_path)
-
-
 def test_nothing_is_kept_of_a_commit_that_failed(outbox_path: Path) -> None:
     with closing(open_small(outbox_path)) as file:
         file.append([Batch(positions(3))], 0)
@@ -326,6 +310,7 @@ import sys
 from pathlib import Path
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox.file import OutboxFile
+from greenhaul_edge.outbox.unclocked import COPIES_MAX
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_protocols.catalogue import Position
 clock = Clock()

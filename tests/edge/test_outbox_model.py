@@ -245,13 +245,13 @@ class Model:
         """The outbox gives up its older evictable readings."""
         age_ms = self.random.randint(1, 2_000)
         self.file.bounds = Bounds(age_ms_max=age_ms)
-        self.file.append([], self.now_ms)
+        self.file.expire(self.now_ms)
         self.file.bounds = Bounds()
 
     def trim(self) -> None:
         """The grace ring lets go of what it has, or of the older half."""
         self.file.bounds = Bounds(grace_age_ms_max=self.random.choice([0, 500, 2_000]))
-        self.file.trim(self.now_ms)
+        self.file.tidy(self.now_ms)
         self.file.bounds = Bounds()
 
     def restart(self) -> None:

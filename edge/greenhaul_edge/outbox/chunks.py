@@ -1,15 +1,17 @@
 """Readings as rows: one commit is one encoded row a lane and priority."""
 
 import sqlite3
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 from zlib import crc32
 
-from greenhaul_protocols.catalogue import Reading, TimeQuality
+from greenhaul_protocols.catalogue import MediaPart, Reading, TimeQuality
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.series import Series, decode_body, encode_body, to_series
-from greenhaul_protocols.topics import LANE_LIVE
+from greenhaul_protocols.topics import LANE_BULK, LANE_LIVE, LANE_MAX
 
 # One chunk is decoded whole to cut a block from it, so both bound the memory this takes.
 CHUNK_READINGS_MAX, CHUNK_SIZE_MAX = 2_000, 512 * 1024
@@ -28,16 +30,25 @@ class Priority(IntEnum):
 class Batch:
     """Readings that are committed together, or not at all.
 
-    copy_key: recognises a resent message of unusable time; its readings then take the received
-    time of the first copy. is_unclocked: `device_time_ms` counts milliseconds of the boot's
-    monotonic clock, and the readings wait for that clock to be mapped.
+    lane: None lets `lane_of` choose. copy_key: recognises a resent message of unusable time; its
+    readings then take the received time of the first copy. is_unclocked: `device_time_ms` counts
+    milliseconds of the boot's monotonic clock, and the readings wait for that clock to be mapped.
     """
 
     readings: Sequence[Reading]
     priority: Priority = Priority.KEPT
-    lane: int = LANE_LIVE
+    lane: int | None = None
     copy_key: bytes | None = None
     is_unclocked: bool = False
+
+
+def lane_of(reading: Reading, live_lanes: int) -> int:
+    """Photos in the bulk lane; everything else in one of the live lanes, a source always in one."""
+    if isinstance(reading, MediaPart):
+        return LANE_BULK
+    if live_lanes == 1:
+        return LANE_LIVE
+    return LANE_LIVE + crc32(reading.source.encode()) % live_lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,42 @@ class Chunk:
     def last(self) -> int:
         """Number of the last reading."""
         return self.first + self.count - 1
+
+
+class Row(NamedTuple):
+    """A row of `chunk` or `unclocked`; the columns, in their order."""
+
+    lane: int
+    first: int
+    readings: int
+    priority: int
+    boot: int
+    from_ms: int
+    to_ms: int
+    committed_ms: int
+    crc: int
+    body: bytes
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing of the row but its number can have changed since it was written."""
+        return self.crc == (seal_of(self) if self.crc >= _SEALED else crc32(self.body))
+
+
+ROW_COLUMNS = 'lane, first, "count", priority, boot, from_ms, to_ms, committed_ms, crc, body'
+
+# Set in the CRC of a row whose other columns are covered too; rows of version 1 cover their body.
+# `first` is not covered: a new epoch numbers the rows anew without rewriting their bodies.
+_SEALED = 1 << 32
+_SEALED_COLUMNS = struct.Struct("<BQbQqqq")
+
+
+def seal_of(row: Row) -> int:
+    """The CRC of a row that covers every column but its number."""
+    if not 0 <= row.lane <= LANE_MAX:
+        return 0
+    columns = _SEALED_COLUMNS.pack(row.lane, row.readings, row.priority, *row[4:8])
+    return _SEALED | crc32(columns, crc32(row.body))
 
 
 class DamagedChunk(DecodeError):
@@ -88,34 +135,29 @@ def encode_chunks(readings: Sequence[Reading]) -> Iterator[tuple[Sequence[Readin
     yield from encode_chunks(readings[middle:])
 
 
-def insert_chunk(
-    connection: sqlite3.Connection,
-    lane: int,
-    first: int,
+def row_of(
+    batch_lane: int,
     readings: Sequence[Reading],
     body: bytes,
     *,
+    first: int = 0,
     priority: Priority,
     boot: int,
     now_ms: int,
-) -> None:
-    """One row more. Part of the caller's transaction."""
+) -> Row:
+    """A row of these readings, sealed."""
     times = [reading.device_time_ms for reading in readings]
+    row = Row(
+        batch_lane, first, len(readings), priority, boot, min(times), max(times), now_ms, 0, body
+    )
+    return row._replace(crc=seal_of(row))
+
+
+def insert_row(connection: sqlite3.Connection, row: Row, table: str = "chunk") -> None:
+    """One row more. Part of the caller's transaction."""
     connection.execute(
-        'INSERT INTO chunk (lane, first, "count", priority, boot, from_ms, to_ms, committed_ms, '
-        "crc, body) VALUES (?,?,?,?,?,?,?,?,?,?)",
-        (
-            lane,
-            first,
-            len(readings),
-            priority,
-            boot,
-            min(times),
-            max(times),
-            now_ms,
-            crc32(body),
-            body,
-        ),
+        f"INSERT INTO {table} ({ROW_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+        row,
     )
 
 
@@ -127,16 +169,16 @@ def chunks_from(
     Raises DamagedChunk at a row whose CRC does not fit.
     """
     rows = connection.execute(
-        'SELECT first, "count", crc, body FROM chunk WHERE lane = ?1 AND first <= ?3 AND first >= '
+        f"SELECT {ROW_COLUMNS} FROM chunk WHERE lane = ?1 AND first <= ?3 AND first >= "  # noqa: S608
         "(SELECT max(first) FROM chunk WHERE lane = ?1 AND first <= ?2) ORDER BY first",
         (lane, first, last),
     )
     at = first
-    for start, count, crc, body in rows:
-        chunk = Chunk(start, count, body)
-        if start > at or chunk.last < at:
+    for row in map(Row._make, rows):
+        chunk = Chunk(row.first, row.readings, row.body)
+        if chunk.first > at or chunk.last < at:
             return
-        if crc32(body) != crc:
+        if not row.is_intact:
             raise DamagedChunk(chunk.first, chunk.last)
         yield chunk
         at = chunk.last + 1

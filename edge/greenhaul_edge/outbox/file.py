@@ -1,48 +1,49 @@
 """The outbox file as an object: transactions over chunks, lanes and ranges. One thread owns it."""
 
 import logging
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from greenhaul_edge.outbox import receipts
+from greenhaul_edge.outbox import epochs, receipts, unclocked
+from greenhaul_edge.outbox.ballast import Ballast, ballast_for, growth_left
 from greenhaul_edge.outbox.chunks import (
     Batch,
     Priority,
-    encode_chunk,
+    Row,
     encode_chunks,
-    insert_chunk,
-    map_clock,
+    insert_row,
+    lane_of,
+    row_of,
 )
 from greenhaul_edge.outbox.receipts import Ignored, Ledger, OldImage, Settlement, Verdict
-from greenhaul_edge.outbox.room import DELETE_ROWS_MAX, Bounds, GraceRing, evict
+from greenhaul_edge.outbox.room import Bounds, Evicted, GraceRing, Limits, evict
 from greenhaul_edge.outbox.rows import load_ledger, meta, pack_pairs, save_lanes, set_meta
-from greenhaul_edge.outbox.schema import open_file
-from greenhaul_protocols.catalogue import Dropped, Reading, TimeQuality
-from greenhaul_protocols.errors import ConfigError, DecodeError
+from greenhaul_edge.outbox.schema import DamagedFile, check_structure, open_file
+from greenhaul_edge.outbox.scrub import Scrub
+from greenhaul_protocols.catalogue import Reading
+from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.ranges import Pair
 from greenhaul_protocols.receipt import Receipt
 from greenhaul_protocols.topics import LANE_LIVE
 
 log = logging.getLogger(__name__)
 
-# First copies remembered of messages of unusable time; a terminal resends within minutes, and few
-# terminals have no clock.
-COPIES_MAX = 4_096
 # Rows evicted between two looks at the size.
 _EVICT_ROWS = 20
 _VACUUM_PAGES = 256
 _FOR_EVER_MS = 2**62
 
 Judge = Callable[[Ledger, Receipt], Verdict]
+Span = tuple[int | None, int | None]
 
 
 class OutboxFile:
     """A log of readings in SQLite. Whatever a method returned from is committed, power cut or not.
 
     Not thread-safe: one thread writes. judge: the rules of receipts; a test plants wrong ones.
+    Raises, from any method, sqlite3.Error and DamagedFile; `recovery` knows what they mean.
     """
 
     def __init__(
@@ -53,23 +54,25 @@ class OutboxFile:
         boot: int,
         now_ms: int,
         bounds: Bounds | None = None,
+        live_lanes: int = 1,
         judge: Judge = receipts.judge,
     ) -> None:
         self.path, self.gateway, self.boot = path, gateway, boot
-        self.bounds = bounds or Bounds()
+        self.bounds, self.live_lanes, self.judge = bounds or Bounds(), live_lanes, judge
         self.is_sending = False  # whether what is committed may be sent at once
-        self._judge = judge
+        self.ballast: Ballast = ballast_for(path.parent, self.bounds.size_max)
         self._connection = open_file(path)
         try:
             self._page_size = self._pragma("page_size")
+            self.ledger = Ledger(gateway, 0)
             if meta(self._connection, "epoch") is None:
-                self.ledger = Ledger(gateway, 0)
                 with self._transaction():
-                    self._open_epoch(now_ms)
+                    epochs.open_epoch(self._connection, now_ms)
                     set_meta(self._connection, "gateway", gateway)
             self._check_owner()
             self.ledger = load_ledger(self._connection, gateway)
             self._grace = GraceRing(self._connection)
+            self._scrub: Scrub | None = Scrub(self._connection, self.ledger)
         except BaseException:
             self._connection.close()
             raise
@@ -84,9 +87,24 @@ class OutboxFile:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_size
 
     @property
+    def limits(self) -> Limits:
+        """What may be in use now: a disk that others fill counts as a smaller bound."""
+        file_size = self._pragma("page_count") * self._page_size
+        left = growth_left(self.path, self.ballast)
+        return Limits(min(self.bounds.size_max, max(file_size + left, 0)))
+
+    @property
     def is_full(self) -> bool:
         """Whether sources that keep their data themselves are to be held back."""
-        return self.size - self._grace.size >= self.bounds.backpressure_size
+        return self.size - self._grace.size >= self.limits.backpressure_size
+
+    @property
+    def is_choked(self) -> bool:
+        """Whether nothing is left to evict: what comes now would be evicted at once."""
+        if self.size - self._grace.size <= self.limits.evict_above_size:
+            return False
+        tables = "SELECT 1 FROM chunk WHERE priority = 0 UNION ALL SELECT 1 FROM unclocked"
+        return self._connection.execute(f"{tables} WHERE priority = 0 LIMIT 1").fetchone() is None
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> None:
         """Commit readings, all or none. Raises EncodeError if one cannot be kept."""
@@ -94,14 +112,75 @@ class OutboxFile:
             groups: dict[tuple[int, Priority], list[Reading]] = {}
             for batch in batches:
                 if batch.is_unclocked:
-                    self._put_unclocked(batch)
+                    unclocked.put(self._connection, batch, boot=self.boot, now_ms=now_ms)
                     continue
-                readings = self._with_first_times(batch)
-                groups.setdefault((batch.lane, batch.priority), []).extend(readings)
+                for reading in unclocked.with_first_times(self._connection, batch):
+                    lane = batch.lane
+                    if lane is None:
+                        lane = lane_of(reading, self.live_lanes)
+                    groups.setdefault((lane, batch.priority), []).append(reading)
             for (lane, priority), readings in groups.items():
                 self._append(lane, readings, priority, now_ms)
             self._make_room(now_ms)
             self._save()
+
+    def append_lost(self, count: int, span_ms: Span, reason: str, now_ms: int) -> None:
+        """Number readings that could not be kept, and name them as dropped."""
+        with self._transaction():
+            self._append_lost(count, span_ms, reason, now_ms)
+            self._save()
+
+    def unknown_rows(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of these rows that this file does not have, and was not given before."""
+        found = []
+        for row in rows:
+            lane = self.ledger.lanes.get(row.lane)
+            is_new = row.first >= (lane.next if lane else 1)
+            if not row.first:
+                known = "SELECT 1 FROM unclocked WHERE crc = ?"
+                is_new = self._connection.execute(known, (row.crc,)).fetchone() is None
+            if is_new:
+                found.append(row)
+        return found
+
+    def adopt(
+        self,
+        rows: Sequence[Row],
+        now_ms: int,
+        *,
+        were_sent: bool = False,
+        salvaged: tuple[str, int] | None = None,
+    ) -> None:
+        """Append rows as they were found.
+
+        were_sent: perhaps, and under the numbers they get. salvaged: the file they come from, and
+        the place it was searched to.
+        """
+        with self._transaction():
+            if salvaged:
+                set_meta(self._connection, "salvage", f"{salvaged[1]} {salvaged[0]}")
+            for row in rows:
+                if row.first:
+                    first = self.ledger.lane(row.lane).append(row.readings)
+                    insert_row(self._connection, row._replace(first=first))
+                else:
+                    insert_row(self._connection, row, "unclocked")
+            for lane in self.ledger.lanes.values() if were_sent else ():
+                lane.sent_mark = lane.next - 1
+            self._make_room(now_ms)
+            self._save()
+
+    def salvaged_to(self, name: str) -> int:
+        """The place up to which a file that was put aside has been searched."""
+        place, _, noted = (meta(self._connection, "salvage") or "0 ").partition(" ")
+        return int(place) if noted == name else 0
+
+    def check(self, now_ms: int) -> None:
+        """Compare all that was written with what can be read. Raises DamagedFile."""
+        check_structure(self._connection)
+        self._scrub = Scrub(self._connection, self.ledger)
+        while self._check_on(now_ms):
+            pass
 
     def mark_sent(self) -> None:
         """Everything committed so far may be sent from now on."""
@@ -112,82 +191,124 @@ class OutboxFile:
 
     def take_receipt(self, receipt: Receipt, now_ms: int) -> Verdict:
         """Judge a receipt and commit what follows from it."""
-        verdict = self._judge(self.ledger, receipt)
+        verdict = self.judge(self.ledger, receipt)
         match verdict:
             case Settlement():
                 with self._transaction():
                     self._settle(verdict, now_ms)
-            case OldImage():
+            case OldImage(lane=lane, number=number):
+                reason = f"restored from an old image: the store has lane {lane} to {number}"
                 with self._transaction():
-                    self._begin_again(verdict, now_ms)
-            case Ignored():
-                pass
+                    self._begin_again(lane, reason, now_ms)
+            case Ignored() if receipt.gateway == self.gateway and receipt.lanes:
+                self.close_unknown_epoch(receipt.epoch, "outbox lost: the store knows it", now_ms)
         return verdict
 
-    def trim(self, now_ms: int) -> bool:
-        """Delete a slice of what the grace ring need not keep; whether there may be more."""
-        oldest_kept_ms = now_ms - self.bounds.grace_age_ms_max
-        oldest_ms = self._grace.oldest_ms()
-        is_young = oldest_ms is None or oldest_ms > oldest_kept_ms
-        if is_young and self._grace.size <= self.bounds.grace_size_max:
-            return False
+    def close_unknown_epoch(self, epoch: int, reason: str, now_ms: int) -> None:
+        """Say that an epoch this file knows nothing of has ended, once."""
+        if epochs.is_known(self._connection, epoch):
+            return
+        log.error("epoch %016x has ended: %s", epoch, reason)
         with self._transaction():
-            self._grace.trim(self.ledger, self.bounds.grace_size_max, oldest_kept_ms)
-        # executescript, because execute() frees a single page only.
-        self._connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-        return True
+            epochs.close_epoch(self._connection, epoch, reason, now_ms)
+            record = epochs.dropped(self.gateway, epoch, LANE_LIVE, reason, now_ms)
+            self._append(LANE_LIVE, [record], Priority.KEPT, now_ms)
+            self._save()
+
+    def tidy(self, now_ms: int, *, is_clock_known: bool = True) -> bool:
+        """A slice of the work that can wait; whether there is more of it.
+
+        Deletes what the grace ring need not keep and what is too old, gives room back to the disk,
+        compares what was written with what can be read. Ages count by a clock that is known only.
+        """
+        oldest_kept_ms = now_ms - self.bounds.grace_age_ms_max if is_clock_known else 0
+        oldest_ms = self._grace.oldest_ms()
+        is_old = oldest_ms is not None and oldest_ms <= oldest_kept_ms
+        has_more = is_old or self._grace.size > self.bounds.grace_size_max
+        if has_more:
+            with self._transaction():
+                self._grace.trim(self.ledger, self.bounds.grace_size_max, oldest_kept_ms)
+        if self.bounds.age_ms_max and is_clock_known:
+            self.expire(now_ms)
+        self.ballast.rebuild()
+        return self._vacuum() or self._check_on(now_ms) or has_more
+
+    def expire(self, now_ms: int) -> None:
+        """Give up, and name, a slice of the evictable readings that are older than the bound."""
+        before_ms = now_ms - self.bounds.age_ms_max
+        is_any = self._connection.execute(
+            "SELECT 1 FROM chunk WHERE priority = 0 AND committed_ms < ? LIMIT 1", (before_ms,)
+        ).fetchone()
+        if is_any:
+            with self._transaction():
+                given_up: dict[int, Evicted] = {}
+                self._evict(given_up, before_ms)
+                self._name(given_up, "too old", now_ms)
+                self._save()
+
+    def make_way(self, now_ms: int) -> None:
+        """After a commit that found the disk full: give up the ballast, then what may be."""
+        is_free = self.ballast.release()
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        log.warning("disk full: size=%d ballast_released=%s", self.size, is_free)
+        with self._transaction():
+            self._make_room(now_ms)
+            self._save()
 
     def give_up(self, lane: int, first: int, last: int, reason: str, now_ms: int) -> None:
         """Readings that cannot be read or sent: delete their rows, name them in a `Dropped`."""
         with self._transaction():
-            self._connection.execute(
-                'DELETE FROM chunk WHERE lane = ? AND first >= ? AND first + "count" - 1 <= ?',
-                (lane, first, last),
-            )
-            self._append_dropped(lane, self.ledger.lane(lane).give_up(first, last), reason, now_ms)
+            self._give_up(lane, first, last, reason, now_ms)
             self._save()
 
     def map_clock(self, offset_ms: int, now_ms: int) -> int:
         """Append a slice of the readings that waited for UTC: device time = monotonic + offset.
 
-        Those of boots that ended unmapped get a time between the last one known and this boot's
-        start, and are marked so. Returns how many rows were dealt with; 0 when none wait.
+        Returns how many rows were dealt with; 0 when none wait.
         """
-        rows = self._connection.execute(
-            "SELECT id, boot, priority, body FROM unclocked ORDER BY id LIMIT ?", (DELETE_ROWS_MAX,)
-        ).fetchall()
-        if not rows:
+        if self._connection.execute("SELECT 1 FROM unclocked LIMIT 1").fetchone() is None:
             return 0
+        rows = 0
         with self._transaction():
-            for row_id, boot, priority, body in rows:
-                self._connection.execute("DELETE FROM unclocked WHERE id = ?", (row_id,))
-                readings = self._clocked(boot, body, offset_ms)
-                self._append(LANE_LIVE, readings, Priority(priority), now_ms)
+            for row, readings in unclocked.take(self._connection, self.boot, offset_ms):
+                priority = Priority(row.priority)
+                self._append(LANE_LIVE, readings, priority, now_ms, boot=row.boot)
+                damaged = 0 if readings else row.readings
+                self._append_lost(damaged, (None, None), "damaged on the disk", now_ms)
+                rows += 1
             self._save()
-        return len(rows)
+        return rows
 
     # The rest runs inside a transaction of the caller.
 
     def _check_owner(self) -> None:
         owner = meta(self._connection, "gateway")
+        if owner is None:
+            raise DamagedFile("it does not say whose it is")
         if owner != self.gateway:
             raise ConfigError(f"{self.path}: belongs to gateway {owner!r}, not {self.gateway!r}")
 
     def _append(
-        self, lane: int, readings: Sequence[Reading], priority: Priority, now_ms: int
+        self,
+        lane: int,
+        readings: Sequence[Reading],
+        priority: Priority,
+        now_ms: int,
+        *,
+        boot: int | None = None,
     ) -> None:
         for part, body in encode_chunks(readings) if readings else ():
             first = self.ledger.lane(lane).append(len(part))
-            insert_chunk(
-                self._connection,
+            row = row_of(
                 lane,
-                first,
                 part,
                 body,
+                first=first,
                 priority=priority,
-                boot=self.boot,
+                boot=boot or self.boot,
                 now_ms=now_ms,
             )
+            insert_row(self._connection, row)
 
     def _append_dropped(
         self,
@@ -195,66 +316,29 @@ class OutboxFile:
         ranges: Iterable[Pair],
         reason: str,
         now_ms: int,
-        span_ms: tuple[int | None, int | None] = (None, None),
+        span_ms: Span = (None, None),
     ) -> None:
-        blank = Dropped(
-            source=f"{self.gateway}/outbox",
-            device_time_ms=now_ms,
-            received_time_ms=now_ms,
-            time_quality=TimeQuality.GATEWAY,
-            epoch=self.ledger.epoch,
-            lane=lane,
-            from_time_ms=span_ms[0],
-            to_time_ms=span_ms[1],
-            reason=reason,
-        )
+        blank = epochs.dropped(self.gateway, self.ledger.epoch, lane, reason, now_ms)
+        blank = replace(blank, lane=lane, from_time_ms=span_ms[0], to_time_ms=span_ms[1])
         readings = [replace(blank, first=first, last=last) for first, last in ranges]
         if readings:
             count = sum((r.last or 0) - (r.first or 0) + 1 for r in readings)
             log.warning("dropped lane=%d readings=%d reason=%r", lane, count, reason)
             self._append(LANE_LIVE, readings, Priority.KEPT, now_ms)
 
-    def _put_unclocked(self, batch: Batch) -> None:
+    def _append_lost(self, count: int, span_ms: Span, reason: str, now_ms: int) -> None:
+        if count:
+            lane = self.ledger.lane(LANE_LIVE)
+            first = lane.append(count)
+            ranges = lane.give_up(first, first + count - 1)
+            self._append_dropped(LANE_LIVE, ranges, reason, now_ms, span_ms)
+
+    def _give_up(self, lane: int, first: int, last: int, reason: str, now_ms: int) -> None:
         self._connection.execute(
-            "INSERT INTO unclocked (boot, priority, body) VALUES (?,?,?)",
-            (self.boot, batch.priority, encode_chunk(batch.readings)),
+            'DELETE FROM chunk WHERE lane = ? AND first >= ? AND first + "count" - 1 <= ?',
+            (lane, first, last),
         )
-
-    def _clocked(self, boot: int, body: bytes, offset_ms: int) -> list[Reading]:
-        try:
-            if boot == self.boot:
-                return map_clock(body, offset_ms, TimeQuality.GATEWAY)
-            readings = map_clock(body, 0, TimeQuality.BOUNDED)
-        except DecodeError:
-            log.exception("unclocked readings of boot %d are damaged", boot)
-            return []
-        known_ms = self._connection.execute("SELECT max(to_ms) FROM chunk").fetchone()[0]
-        start_ms = offset_ms if known_ms is None else min(known_ms, offset_ms)
-        return [
-            replace(reading, device_time_ms=min(start_ms + reading.device_time_ms, offset_ms))
-            for reading in readings
-        ]
-
-    def _with_first_times(self, batch: Batch) -> Sequence[Reading]:
-        """Readings of unusable time get the received time of the message's first copy."""
-        if batch.copy_key is None or not batch.readings:
-            return batch.readings
-        row = self._connection.execute(
-            "SELECT received_ms FROM copy WHERE key = ?", (batch.copy_key,)
-        ).fetchone()
-        received_ms = row[0] if row else batch.readings[0].received_time_ms
-        if not row:
-            cursor = self._connection.execute(
-                "INSERT INTO copy (key, received_ms) VALUES (?,?)", (batch.copy_key, received_ms)
-            )
-            oldest = (cursor.lastrowid or 0) - COPIES_MAX
-            self._connection.execute("DELETE FROM copy WHERE id <= ?", (oldest,))
-        return [
-            replace(reading, device_time_ms=received_ms)
-            if reading.time_quality is TimeQuality.UNUSABLE
-            else reading
-            for reading in batch.readings
-        ]
+        self._append_dropped(lane, self.ledger.lane(lane).give_up(first, last), reason, now_ms)
 
     def _settle(self, settlement: Settlement, now_ms: int) -> None:
         receipts.settle(self.ledger, settlement)
@@ -272,72 +356,73 @@ class OutboxFile:
 
     def _make_room(self, now_ms: int) -> None:
         """The grace ring goes first; then the oldest readings of sources that keep nothing."""
-        while self.size > self.bounds.backpressure_size:
+        limits = self.limits
+        while self.size > limits.backpressure_size:
             if not self._grace.trim(self.ledger, 0, _FOR_EVER_MS):
                 break
-        while self.size > self.bounds.evict_above_size:
-            if not self._evict("outbox full", _FOR_EVER_MS, now_ms):
+        if self.size <= limits.evict_above_size:
+            return
+        given_up: dict[int, Evicted] = {}
+        while self.size > limits.evict_to_size and self._evict(given_up, _FOR_EVER_MS):
+            pass
+        self._name(given_up, "outbox full", now_ms)
+        while self.size > limits.evict_above_size:
+            count = unclocked.evict(self._connection, _EVICT_ROWS)
+            if not count:
                 break
-        if self.bounds.age_ms_max:
-            self._evict("too old", now_ms - self.bounds.age_ms_max, now_ms)
+            self._append_lost(count, (None, None), "outbox full", now_ms)
 
-    def _evict(self, reason: str, committed_before_ms: int, now_ms: int) -> bool:
-        given_up = evict(
+    def _evict(self, given_up: dict[int, Evicted], committed_before_ms: int) -> int:
+        return evict(
             self._connection,
             self.ledger,
+            given_up,
             rows_max=_EVICT_ROWS,
             committed_before_ms=committed_before_ms,
         )
-        for lane, evicted in given_up.items():
-            if evicted.times:
-                self._append_dropped(lane, evicted.ranges, reason, now_ms, evicted.span_ms)
-        return bool(given_up)
 
-    def _begin_again(self, verdict: OldImage, now_ms: int) -> None:
+    def _name(self, given_up: dict[int, Evicted], reason: str, now_ms: int) -> None:
+        for lane, evicted in given_up.items():
+            span_ms = evicted.span_ms or (None, None)
+            self._append_dropped(lane, evicted.ranges, reason, now_ms, span_ms)
+
+    def _begin_again(self, lane: int, reason: str, now_ms: int) -> None:
         """A new epoch; rows keep their readings and get new numbers, lane by lane, in order."""
         old = self.ledger
-        reason = (
-            f"restored from an old image: the store has lane {verdict.lane} to {verdict.number}"
-        )
         log.error("new epoch: outbox %s; everything held is sent again", reason)
-        self._connection.execute(
-            "UPDATE epoch SET closed_ms = ?, closed_because = ? WHERE epoch = ?",
-            (now_ms, reason, old.epoch),
-        )
-        epoch = self._open_epoch(now_ms)
+        epochs.close_epoch(self._connection, old.epoch, reason, now_ms)
+        epoch = epochs.open_epoch(self._connection, now_ms)
         self.ledger = Ledger(self.gateway, epoch, {}, old.revisions)
         self._grace.clear()
-        # Through negative numbers, since the new ones overlap the old.
-        self._connection.execute(
-            'UPDATE chunk SET first = -numbered.start FROM (SELECT id, 1 - "count" + sum("count") '
-            "OVER (PARTITION BY lane ORDER BY first) AS start FROM chunk) AS numbered "
-            "WHERE chunk.id = numbered.id"
-        )
-        self._connection.execute("UPDATE chunk SET first = -first")
-        held = self._connection.execute('SELECT lane, sum("count") FROM chunk GROUP BY lane')
-        for lane, count in held.fetchall():
-            self.ledger.lane(lane).append(count)
-        unknown = Dropped(
-            source=f"{self.gateway}/outbox",
-            device_time_ms=now_ms,
-            received_time_ms=now_ms,
-            time_quality=TimeQuality.GATEWAY,
-            epoch=old.epoch,
-            lane=verdict.lane,
-            reason=reason,
-        )
+        for held_lane, count in epochs.renumber(self._connection).items():
+            self.ledger.lane(held_lane).append(count)
+        unknown = epochs.dropped(self.gateway, old.epoch, lane, reason, now_ms)
         self._append(LANE_LIVE, [unknown], Priority.KEPT, now_ms)
         self.is_sending = False
+        self._scrub = None
         self._save()
 
-    def _open_epoch(self, now_ms: int) -> int:
-        # 63 bits: SQLite's integers are signed.
-        epoch = random.SystemRandom().getrandbits(63) or 1
-        self._connection.execute(
-            "INSERT INTO epoch (epoch, opened_ms) VALUES (?,?)", (epoch, now_ms)
-        )
-        set_meta(self._connection, "epoch", str(epoch))
-        return epoch
+    def _vacuum(self) -> bool:
+        """Give a slice of free pages back to the disk; whether there are more."""
+        free = self._pragma("freelist_count")
+        # What others would take from a disk that is nearly full is kept, as room of our own.
+        if free < _VACUUM_PAGES // 16 or growth_left(self.path, self.ballast) < self.ballast.size:
+            return False
+        # executescript, because execute() frees a single page only.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        return free >= 2 * _VACUUM_PAGES
+
+    def _check_on(self, now_ms: int) -> bool:
+        """A slice of the comparison; whether there is more of it."""
+        if self._scrub is None:
+            return False
+        for lane, first, last in self._scrub.step(self.ledger):
+            with self._transaction():
+                self._give_up(lane, first, last, "damaged on the disk", now_ms)
+                self._save()
+        if self._scrub.is_done:
+            self._scrub = None
+        return self._scrub is not None
 
     def _save(self) -> None:
         if self.is_sending:

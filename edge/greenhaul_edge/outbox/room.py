@@ -22,6 +22,13 @@ class Bounds:
     grace_age_ms_max: int = 48 * 3_600_000
     age_ms_max: int = 0  # evictable readings older than this are given up; 0 = never
 
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What follows from the bytes that may be in use: the bound's, or fewer on a full disk."""
+
+    size_max: int
+
     @property
     def backpressure_size(self) -> int:
         """Above this, sources that keep their data themselves are held back."""
@@ -31,6 +38,11 @@ class Bounds:
     def evict_above_size(self) -> int:
         """Above this, readings of sources that keep nothing are evicted."""
         return self.size_max * 19 // 20
+
+    @property
+    def evict_to_size(self) -> int:
+        """Eviction goes on down to this: a record for every row would fill the outbox in turn."""
+        return self.evict_above_size - self.size_max // 64
 
 
 class GraceRing:
@@ -74,8 +86,10 @@ class GraceRing:
 
     def oldest_ms(self) -> int | None:
         """When the oldest step was delivered."""
-        row = self._connection.execute("SELECT min(delivered_ms) FROM grace").fetchone()
-        return None if row[0] is None else int(row[0])
+        row = self._connection.execute(
+            "SELECT delivered_ms FROM grace ORDER BY id LIMIT 1"
+        ).fetchone()
+        return None if row is None else int(row[0])
 
     def trim(self, ledger: Ledger, size_max: int, oldest_ms: int) -> bool:
         """Delete a bounded slice of the oldest steps; whether any was over the bounds."""
@@ -116,22 +130,26 @@ class Evicted:
     """What of one lane was given up and must be named."""
 
     ranges: RangeSet = field(default_factory=RangeSet)
-    times: list[int] = field(default_factory=list)
+    span_ms: Pair | None = None  # earliest and latest device time
 
-    @property
-    def span_ms(self) -> Pair:
-        """Earliest and latest device time."""
-        return min(self.times), max(self.times)
+    def note(self, from_ms: int, to_ms: int) -> None:
+        """One row more."""
+        before = self.span_ms or (from_ms, to_ms)
+        self.span_ms = min(before[0], from_ms), max(before[1], to_ms)
 
 
 def evict(
-    connection: sqlite3.Connection, ledger: Ledger, *, rows_max: int, committed_before_ms: int
-) -> dict[int, Evicted]:
-    """Give up the oldest evictable rows. By lane, what a `Dropped` reading must name."""
-    given_up: dict[int, Evicted] = {}
+    connection: sqlite3.Connection,
+    ledger: Ledger,
+    given_up: dict[int, Evicted],
+    *,
+    rows_max: int,
+    committed_before_ms: int,
+) -> int:
+    """Give up the oldest evictable rows; how many. Adds to `given_up`, by lane, what to name."""
     rows = connection.execute(
-        'SELECT id, lane, first, "count", from_ms, to_ms FROM chunk '
-        "WHERE priority = 0 AND committed_ms < ? ORDER BY lane, first LIMIT ?",
+        'SELECT id, lane, first, "count", from_ms, to_ms FROM chunk INDEXED BY chunk_evictable '
+        "WHERE priority = 0 AND committed_ms < ? ORDER BY id LIMIT ?",
         (committed_before_ms, rows_max),
     ).fetchall()
     for row_id, lane, first, count, from_ms, to_ms in rows:
@@ -139,5 +157,5 @@ def evict(
         evicted = given_up.setdefault(lane, Evicted())
         for part in ledger.lane(lane).give_up(first, first + count - 1):
             evicted.ranges.add(*part)
-            evicted.times += (from_ms, to_ms)
-    return given_up
+            evicted.note(from_ms, to_ms)
+    return len(rows)

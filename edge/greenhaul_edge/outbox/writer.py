@@ -2,24 +2,24 @@
 
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from greenhaul_edge.outbox.chunks import Batch, Priority, encode_chunk
 from greenhaul_edge.outbox.file import OutboxFile
+from greenhaul_edge.outbox.held_back import HeldBack
+from greenhaul_edge.outbox.keeper import Clock, Keeper
 from greenhaul_edge.outbox.receipts import Ledger, Verdict
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.catalogue import Reading
-from greenhaul_protocols.errors import EncodeError, Rejected, Unavailable
+from greenhaul_protocols.errors import ConfigError, EncodeError, Rejected, Unavailable
 from greenhaul_protocols.ranges import RangeSet
 from greenhaul_protocols.receipt import Receipt
-from greenhaul_protocols.topics import LANE_LIVE
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,11 @@ log = logging.getLogger(__name__)
 PENDING_READINGS_MAX = 20_000
 # How long a disk error keeps the writer from trying again.
 _RETRY_S = 1.0
-_TRIM_PERIOD_S = 2.0
+_TIDY_PERIOD_S = 2.0
+# Readings that had to go unwritten are named this often at most: each record takes room itself.
+_NAME_LOST_PERIOD_S = 600.0
 
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """What the writer needs of the gateway's clock."""
-
-    def now_ms(self) -> int:
-        """UTC as the gateway knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,7 @@ class _Waiter:
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[], object]
+    work: Callable[[OutboxFile], object]
     done: Future[object]
 
 
@@ -82,13 +77,16 @@ class Outbox:
     """
 
     def __init__(self, file: OutboxFile, clock: Clock, *, commit_window_s: float = 5.0) -> None:
-        self._file, self._clock, self._window_s = file, clock, commit_window_s
+        self._keeper, self._clock, self._window_s = Keeper(file, clock), clock, commit_window_s
         self._inbox: queue.SimpleQueue[_Waiter | _Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # over what other threads read: view and counts
         self._pending_readings = 0
         self._is_urgent = threading.Event()
         self._has_alarm = False
         self._is_full = file.is_full
+        self._held_back: HeldBack[_Waiter] = HeldBack()
+        self._retry_s = self._name_lost_s = 0.0
+        self._has_more = True  # work that can wait
         self._is_closed = False
         self._view = _view_of(file.ledger)
         self.on_commit: OnCommit = lambda _: None
@@ -108,12 +106,12 @@ class Outbox:
         self._is_urgent.set()
         self._inbox.put(None)
         self._thread.join()
-        self._file.close()
+        self._keeper.close()
 
     @property
     def gateway(self) -> str:
         """Id of the gateway this outbox belongs to."""
-        return self._file.gateway
+        return self._keeper.file.gateway
 
     @property
     def is_full(self) -> bool:
@@ -129,7 +127,7 @@ class Outbox:
         is_alarm: bool = False,
         copy_key: bytes | None = None,
         is_unclocked: bool = False,
-        lane: int = LANE_LIVE,
+        lane: int | None = None,
     ) -> "Future[None]":
         """Give readings to the outbox; the future is done once they are on the disk.
 
@@ -156,29 +154,38 @@ class Outbox:
 
     def take_receipt(self, receipt: Receipt) -> "Future[Verdict]":
         """Judge a receipt and commit what follows."""
-        return self._submit(lambda: self._file.take_receipt(receipt, self._clock.now_ms()))
+        return self._submit(lambda file: file.take_receipt(receipt, self._clock.now_ms()))
 
     def begin_sending(self) -> "Future[None]":
         """From now on whatever is committed may be sent; durable once the future is done."""
-        return self._submit(self._begin_sending)
+        return self._submit(_begin_sending)
 
     def end_sending(self) -> None:
         """Nothing is sent from now on: what is committed is not marked as sent."""
-        self._submit(lambda: setattr(self._file, "is_sending", False))
+        self._submit(lambda file: setattr(file, "is_sending", False))
 
     def give_up(self, lane: int, first: int, last: int, reason: str) -> "Future[None]":
         """Name readings that cannot be read or sent as dropped."""
         return self._submit(
-            lambda: self._file.give_up(lane, first, last, reason, self._clock.now_ms())
+            lambda file: file.give_up(lane, first, last, reason, self._clock.now_ms())
         )
 
     def map_clock(self, offset_ms: int) -> "Future[None]":
         """Append the readings that waited for UTC: device time = monotonic + offset_ms."""
-        return self._submit(lambda: self._map_clock(offset_ms))
+        return self._submit(lambda file: self._map_clock(file, offset_ms))
+
+    def report_damage(self, epoch: int, why: Exception) -> "Future[None]":
+        """The file of this epoch cannot be read: it is put aside, another one is begun."""
+
+        def replace(file: OutboxFile) -> None:
+            if file.ledger.epoch == epoch:
+                self._keeper.replace(why)
+
+        return self._submit(replace)
 
     def reconfigure(self, bounds: Bounds, commit_window_s: float) -> "Future[None]":
         """Other bounds from now on; what is held stays."""
-        return self._submit(lambda: self._reconfigure(bounds, commit_window_s))
+        return self._submit(lambda file: self._reconfigure(file, bounds, commit_window_s))
 
     def view(self) -> View:
         """The lanes as of the last commit."""
@@ -187,18 +194,14 @@ class Outbox:
 
     # The rest runs in the writer's thread.
 
-    def _reconfigure(self, bounds: Bounds, commit_window_s: float) -> None:
-        self._file.bounds, self._window_s = bounds, commit_window_s
+    def _reconfigure(self, file: OutboxFile, bounds: Bounds, commit_window_s: float) -> None:
+        file.bounds, self._window_s = bounds, commit_window_s
 
-    def _begin_sending(self) -> None:
-        self._file.is_sending = True
-        self._file.mark_sent()
+    def _map_clock(self, file: OutboxFile, offset_ms: int) -> None:
+        while file.map_clock(offset_ms, self._clock.now_ms()):
+            self.beat.note()
 
-    def _map_clock(self, offset_ms: int) -> None:
-        while self._file.map_clock(offset_ms, self._clock.now_ms()):
-            pass
-
-    def _submit(self, work: Callable[[], T]) -> "Future[T]":
+    def _submit(self, work: Callable[[OutboxFile], T]) -> "Future[T]":
         done: Future[T] = Future()
         if self._is_closed:
             done.set_exception(Unavailable("outbox is closed"))
@@ -220,9 +223,10 @@ class Outbox:
         """Wait for work, do it; False when the outbox is closed."""
         self.beat.note()
         try:
-            item = self._inbox.get(timeout=_TRIM_PERIOD_S)
+            item = self._inbox.get(timeout=0 if self._has_more else _TIDY_PERIOD_S)
         except queue.Empty:
-            self._idle()
+            self._commit([])
+            self._tidy()
             return True
         waiters: list[_Waiter] = []
         jobs: list[_Job] = []
@@ -240,7 +244,7 @@ class Outbox:
         self._commit(waiters)
         for job in jobs:
             self._do(job)
-        self._idle()
+        self._tidy()
         return is_open
 
     def _sort(
@@ -254,64 +258,112 @@ class Outbox:
         return item is not None
 
     def _commit(self, waiters: list[_Waiter]) -> None:
+        with self._lock:
+            self._pending_readings -= _readings_of(waiters)
+            has_alarm, self._has_alarm = self._has_alarm, False
+        waiters = self._hold_back(waiters)
         if not waiters:
             return
-        count = sum(len(waiter.batch.readings) for waiter in waiters)
-        with self._lock:
-            self._pending_readings -= count
-            has_alarm, self._has_alarm = self._has_alarm, False
+        batches = [waiter.batch for waiter in waiters]
         try:
-            self._file.append([waiter.batch for waiter in waiters], self._clock.now_ms())
+            self._keeper.do(lambda file: file.append(batches, self._clock.now_ms()))
         except EncodeError as error:
             good = [waiter for waiter in waiters if _is_keepable(waiter)]
             if len(good) == len(waiters):
                 self._refuse(waiters, Rejected(str(error)))
-            else:
+            elif good:
                 self._commit_again(good)
-            return
-        except sqlite3.Error as error:
-            log.exception("outbox: commit of %d readings failed", count)
-            self._refuse(waiters, Unavailable(f"outbox: {error}"))
-            return
-        self._after_commit(waiters, count, has_alarm)
+        except Unavailable as error:
+            log.warning("outbox: commit of %d readings failed: %s", _readings_of(waiters), error)
+            self._put_off(waiters, error)
+        else:
+            self._after_commit(waiters, has_alarm)
 
     def _commit_again(self, waiters: list[_Waiter]) -> None:
         with self._lock:
-            self._pending_readings += sum(len(waiter.batch.readings) for waiter in waiters)
+            self._pending_readings += _readings_of(waiters)
         self._commit(waiters)
 
-    def _after_commit(self, waiters: list[_Waiter], count: int, has_alarm: bool) -> None:
+    def _hold_back(self, waiters: list[_Waiter]) -> list[_Waiter]:
+        """What to commit now: with what an earlier commit could not take, or without it."""
+        is_waiting = time.monotonic() < self._retry_s and not self._is_closed
+        if self._is_full and self._keeper.do(lambda file: file.is_choked):
+            is_waiting = True  # only those of others may come in: ours would be evicted at once
+        if not is_waiting:
+            return self._held_back.take() + waiters
+        if not self._is_full and not self._held_back:
+            return waiters
+        ours = [one for one in waiters if one.batch.priority is Priority.EVICTABLE]
+        self._refuse(self._held_back.put(ours), Unavailable("outbox full"))
+        return [one for one in waiters if one.batch.priority is not Priority.EVICTABLE]
+
+    def _put_off(self, waiters: list[_Waiter], error: Exception) -> None:
+        """Those who keep their readings come again; for the others we keep them and try again."""
+        self._retry_s = time.monotonic() + _RETRY_S
+        ours = [one for one in waiters if one.batch.priority is Priority.EVICTABLE]
+        self._refuse([one for one in waiters if one.batch.priority is Priority.KEPT], error)
+        self._refuse(self._held_back.put(ours), error)
+
+    def _name_lost(self) -> None:
+        """Give numbers to what had to go unwritten, and say so in the log of readings."""
+        count, span_ms = self._held_back.lost, self._held_back.lost_span_ms or (None, None)
+        if not count or time.monotonic() < self._name_lost_s:
+            return
+        self._name_lost_s = time.monotonic() + _NAME_LOST_PERIOD_S
+        now_ms = self._clock.now_ms()
+        self._keeper.do(lambda file: file.append_lost(count, span_ms, "disk full", now_ms))
+        self._held_back.named(count)
+
+    def _after_commit(self, waiters: list[_Waiter], has_alarm: bool) -> None:
         self.commits += 1
-        self.committed_readings += count
+        self.committed_readings += _readings_of(waiters)
         self._refresh()
         for waiter in waiters:
             waiter.done.set_result(None)
         self.on_commit(has_alarm)
 
     def _refuse(self, waiters: list[_Waiter], error: Exception) -> None:
-        self.refused_readings += sum(len(waiter.batch.readings) for waiter in waiters)
+        self.refused_readings += _readings_of(waiters)
         for waiter in waiters:
             waiter.done.set_exception(error)
 
     def _do(self, job: _Job) -> None:
         try:
-            result = job.work()
-        except sqlite3.Error as error:
-            log.exception("outbox: a write failed")
-            job.done.set_exception(Unavailable(f"outbox: {error}"))
+            result = self._keeper.do(job.work)
+        except (Unavailable, ConfigError) as error:
+            log.warning("a write failed: %s", error)
+            job.done.set_exception(Unavailable(str(error)))
         else:
             self._refresh()
             job.done.set_result(result)
 
-    def _idle(self) -> None:
-        if self._file.trim(self._clock.now_ms()):
+    def _tidy(self) -> None:
+        """What can wait, while nobody does."""
+        before = self._keeper.file
+        try:
+            self._name_lost()
+            self._has_more = self._keeper.tidy(is_idle=self._inbox.empty())
+        except Unavailable as error:
+            log.warning("%s", error)
+            self._has_more = False
+        if self._has_more or self._keeper.file is not before or self._is_full:
             self._refresh()
 
     def _refresh(self) -> None:
-        view = _view_of(self._file.ledger)
+        file = self._keeper.file
+        view = _view_of(file.ledger)
+        is_full = file.is_full
         with self._lock:
-            self._view = view
-            self._is_full = self._file.is_full
+            self._view, self._is_full = view, is_full
+
+
+def _begin_sending(file: OutboxFile) -> None:
+    file.is_sending = True
+    file.mark_sent()
+
+
+def _readings_of(waiters: Sequence[_Waiter]) -> int:
+    return sum(len(waiter.batch.readings) for waiter in waiters)
 
 
 def _is_keepable(waiter: _Waiter) -> bool:

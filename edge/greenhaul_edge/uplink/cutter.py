@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from greenhaul_edge.outbox.chunks import chunks_from, series_of
-from greenhaul_edge.outbox.schema import open_to_read
+from greenhaul_edge.outbox.recovery import is_damage
+from greenhaul_edge.outbox.schema import DamagedFile, open_to_read
 from greenhaul_edge.uplink.schedule import Cut
 from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, wrap_block
 from greenhaul_protocols.errors import Unavailable
@@ -27,6 +28,7 @@ class Cutter:
     """Reads the outbox beside its writer. One thread uses it."""
 
     def __init__(self, path: Path) -> None:
+        self._path, self._epoch = path, 0
         self._connection = open_to_read(path)
         self._ratio = _RATIO
 
@@ -39,11 +41,18 @@ class Cutter:
 
         header: everything but `first` and `count`. size_max: more than one reading never makes a
         larger block. Raises DamagedChunk for a row that cannot be
-        read back, Unavailable if the file cannot be read.
+        read back, DamagedFile or Unavailable if the file cannot be read.
         """
         try:
+            if header.epoch != self._epoch:
+                # With another epoch comes, perhaps, another file of the same name.
+                self._connection.close()
+                self._connection = open_to_read(self._path)
+                self._epoch = header.epoch
             series, last = self._read(cut)
         except sqlite3.Error as error:
+            if is_damage(error):
+                raise DamagedFile(str(error)) from error
             raise Unavailable(f"outbox: {error}") from error
         # One row of the outbox may be much larger than what was asked for.
         size_max = min(size_max, 2 * cut.size_max)

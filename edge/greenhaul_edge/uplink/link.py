@@ -12,6 +12,7 @@ from random import Random
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox.chunks import DamagedChunk
 from greenhaul_edge.outbox.receipts import Ignored, OldImage, Settlement
+from greenhaul_edge.outbox.schema import DamagedFile
 from greenhaul_edge.outbox.writer import Outbox, View
 from greenhaul_edge.supervision import Beat
 from greenhaul_edge.uplink.backoff import Backoff
@@ -98,6 +99,7 @@ class Uplink:
         self._send_at_ms = self._refusals = 0  # after PUBACKs that said no
         self._unacked: dict[int, _Unacked] = {}  # by PUBACK number, in order of sending
         self._cutter: Cutter | None = None
+        self._epoch = 0  # whose hello was answered last
         self._link = "not connected yet"
         self._receipt_at_ms: int | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -234,6 +236,7 @@ class Uplink:
         self._publish(state_topic(self._outbox.gateway), here, is_retained=True)
         self._hello_interval_ms = HELLO_MS_MIN
         self._say_hello(view)
+        self._is_gate_open &= view.epoch == self._epoch
         if self._is_gate_open:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
         self.on_change()
@@ -309,9 +312,7 @@ class Uplink:
             case Ignored(reason=reason):
                 log.debug("receipt ignored: %s", reason)
             case OldImage():
-                self._is_gate_open = False
-                self._schedule.begin_again()
-                self._say_hello(self._outbox.view())
+                self._begin_again(self._outbox.view())
             case Settlement():
                 self.receipts += 1
                 self._receipt_at_ms = self._clock.now_ms()
@@ -331,13 +332,23 @@ class Uplink:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
             self._is_gate_open = True
             view = self._outbox.view()
+            self._epoch = view.epoch
             limits = self._limits
             self._schedule.connected(view, limits.receive_max, limits.block_size_max)
             log.info("uplink answered round_trip_ms=%d", round_trip_ms)
             self.on_change()
 
+    def _begin_again(self, view: View) -> None:
+        """In a new epoch nothing goes out until its hello is answered."""
+        self._is_gate_open = False
+        self._schedule.begin_again()
+        self._say_hello(view)
+
     def _send(self, now_ms: int) -> None:
         view = self._outbox.view()
+        if self._is_gate_open and view.epoch != self._epoch:
+            self._begin_again(view)  # the outbox was damaged, and replaced
+            return
         if self._hello_at_ms is not None and now_ms >= self._hello_at_ms:
             self._say_hello(view)
         if not self._is_gate_open or now_ms < self._send_at_ms:
@@ -373,6 +384,9 @@ class Uplink:
             block = self._cutter.cut(cut, header, self._limits.block_size_max)
         except DamagedChunk as error:
             self._outbox.give_up(cut.lane, error.first, error.last, "damaged on the disk").result()
+            return None
+        except DamagedFile as error:
+            self._outbox.report_damage(view.epoch, error).result()
             return None
         except Unavailable as error:
             log.warning("nothing sent: %s", error)
