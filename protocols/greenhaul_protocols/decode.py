@@ -5,7 +5,6 @@ An answer is a JSON object, or a table. A bad frame is an answer too.
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,9 @@ from greenhaul_protocols.jt808.events import (
     Received,
     UnknownMessage,
 )
-from greenhaul_protocols.jt808.explain import explain, explain_header
+from greenhaul_protocols.jt808.explain import Line, explain, explain_header
 from greenhaul_protocols.jt808.framing import Frame, FrameReader, Malformed, content_of
-from greenhaul_protocols.jt808.header import split_header
+from greenhaul_protocols.jt808.header import Header, split_header
 from greenhaul_protocols.times import TIME_MS_MAX, format_time
 
 # Terminals whose split messages and editions are remembered; an archive may hold a whole city.
@@ -206,22 +205,51 @@ def explanation(answer: Answer) -> str:
     )
     if json["part"]:
         title += ", packet {number} of {total}".format(**json["part"])
-    event = answer.event
-    if isinstance(event, BadBytes):
-        return f"{title}\n  {event.reason}\n  {event.raw.hex()}"
-    if not isinstance(event, Received):
-        return f"{title}\n  {event.body.hex()}"
-    sections = [("body", list(explain(type(event.message), event.body, event.revision)))]
-    with suppress(DecodeError):
-        # A split message has a header in each packet; they stand with the packets.
-        if not event.is_joined:
-            content = content_of(event.raw[1:-1])
-            sections.insert(0, ("header", list(explain_header(content, event.header))))
     rows: list[tuple[str, ...]] = []
-    for section, lines in sections:
+    for section, lines in _sections(answer.event, json["revision"]):
         rows.append((section, "", "", "", "", ""))
         rows += [(str(ln.offset), ln.wire.hex(), *ln[2:]) for ln in lines]
     return "\n".join([title, *_aligned(rows)])
+
+
+def _sections(event: Event, revision: int) -> Iterator[tuple[str, list[Line]]]:
+    """Header and body; of a body that is not allowed, what comes before the mistake."""
+    header = event.header
+    assert header is not None
+    # A joined message has a header in each packet; they stand with the packets.
+    is_joined = isinstance(event, Received | UnknownMessage) and event.is_joined
+    content = b"" if is_joined else _content_of(event.raw)
+    lines = list(explain_header(content, header)) if content else []
+    if lines:
+        yield "header", lines
+    match event:
+        case Received():
+            yield "body", list(explain(type(event.message), event.body, event.revision))
+        case PartReceived() | UnknownMessage():
+            yield "body", [Line(0, event.body, "(not declared)", "", "", "")]
+        case BadBytes():
+            body = content[sum(len(line.wire) for line in lines) :]
+            yield f"body: {event.reason}", _before_the_mistake(header, body, revision)
+
+
+def _content_of(raw: bytes) -> bytes:
+    """Header and body of one frame; nothing of what is no frame by the rules."""
+    try:
+        return content_of(raw[1:-1])
+    except DecodeError:
+        return b""
+
+
+def _before_the_mistake(header: Header, body: bytes, revision: int) -> list[Line]:
+    found: list[Line] = []
+    spec = MESSAGES.get(header.message_id)
+    try:
+        if spec and not header.part and not header.encryption:
+            found.extend(explain(spec.classes_of(revision)[0], body, revision))
+    except DecodeError:
+        pass
+    at = sum(len(line.wire) for line in found)
+    return [*found, Line(at, body[at:], "(not read)", "", "", "")] if at < len(body) else found
 
 
 # Bytes shown of a field; the JSON has them all.

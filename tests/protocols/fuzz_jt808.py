@@ -9,7 +9,7 @@ would never see the inside of one.
 
 import sys
 
-import atheris  # type: ignore[import-untyped,unused-ignore]
+import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 with atheris.instrument_imports(include=["greenhaul_protocols"]):
     from greenhaul_protocols.decode import Decoder, explanation

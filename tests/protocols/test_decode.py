@@ -14,13 +14,16 @@ from greenhaul_protocols.decode import Decoder
 from greenhaul_protocols.jt808 import (
     BatchReport,
     Conversation,
+    Header,
     Heartbeat,
     Item,
     LocationReport,
     ParameterAnswer,
+    PartNumber,
     Registration,
     messages_areas,
     messages_records,
+    wrap,
 )
 from greenhaul_protocols.jt808.border import battery_item
 
@@ -253,6 +256,25 @@ def test_explain_goes_into_items_lists_and_the_header(capsys: pytest.CaptureFixt
     )
     lines = explained(ParameterAnswer(3, (Item(0x32, bytes((22, 50, 6, 30))),)), capsys)
     assert "3 00000032041632061e 0x0032 illegal_driving_window 1632061e 22:50 to 06:30" in lines
+
+
+def test_explain_shows_a_bad_body_up_to_the_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = wrap(Header(0x0200, "13912345678", 9, is_2019=False), bytes.fromhex("00000001 0000"))
+    assert main(["--explain", frame.hex()]) == 1
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "10 0009 serial 9" in lines
+    assert "body: 0x0200 status: wants 4 bytes at 4, has 2" in lines
+    assert lines[-3:-1] == ["0 00000001 alarms 1 emergency", "4 0000 (not read)"]
+
+
+def test_explain_shows_packets_and_unknown_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    part = Header(0x0801, "13912345678", 9, is_2019=True, part=PartNumber(2, 3))
+    unknown = Header(0x0F01, "13912345678", 9, is_2019=False)
+    assert main(["--explain", wrap(part, b"ab").hex(), wrap(unknown, b"cd").hex()]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "19 0002 packet_number 2" in lines
+    assert "2 6002 attributes 0x6002 body of 2 bytes, split, edition 2019" in lines
+    assert "0 6364 (not declared)" in lines
 
 
 @pytest.mark.parametrize(

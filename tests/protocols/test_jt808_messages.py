@@ -1,5 +1,6 @@
 """Declared messages: what every declaration must hold, and facts written by hand from the text."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -275,6 +276,32 @@ def test_messages_have_their_ids_and_clauses() -> None:
     in_2019 |= {"8.40": 0x8608, "8.41": 0x0608}
     clauses |= {f"{clause} (2019)": message_id for clause, message_id in in_2019.items()}
     assert {spec.clause: spec.message_id for spec in MESSAGES.values()} == clauses
+
+
+def test_every_parameter_of_the_standard_has_a_type() -> None:
+    """2013 table 12, and what 2019 changed in it."""
+    ranges = (
+        (0x0001, 0x0007), (0x0010, 0x001D), (0x0020, 0x0029), (0x002C, 0x0032), (0x0040, 0x0049),
+        (0x0050, 0x005E), (0x0064, 0x0065), (0x0070, 0x0074), (0x0080, 0x0084), (0x0090, 0x0095),
+        (0x0100, 0x0103), (0x0110, 0x01FF),
+    )  # fmt: skip
+    ids = {number for first, last in ranges for number in range(first, last + 1)}
+    assert ids <= set(PARAMETERS)
+
+
+# Parameters that are counts, ports, codes, bits or texts.
+UNITLESS = re.compile(
+    r".*_(retransmissions|port|strategy|scheme|mask|quality|brightness|contrast|saturation|chroma"
+    r"|colour|code|mode|systems|apn|user|password|server|phone|photo|alarm|window|setting|settings"
+    r"|id|answering|channels|recording|up|analysis|\d+)|plate"
+)
+
+
+def test_every_parameter_has_a_unit_or_none_to_have() -> None:
+    for of_id in PARAMETERS.values():
+        for entry in of_id:
+            has_unit = bool(unit_of(entry.name))
+            assert has_unit != bool(UNITLESS.fullmatch(entry.name)), entry.name
 
 
 def size_of(entry: Entry) -> int | None:

@@ -23,6 +23,13 @@ A terminal is the same class with its own number and edition::
     conversation = Conversation(phone="13912345678", revision=2013)
     data = conversation.send(Heartbeat())       # its serial was conversation.next_serial
 
+Either may ask, and hears who answers; time is an argument::
+
+    request, frames = conversation.ask(LocationQuery(), now_ms=now_ms)
+    ...                                         # later: event.request == request
+    due = conversation.poll(now_ms)             # to send again, expired, given up
+    frames = conversation.resend(message)       # what a 0x8003, 0x0005 or 0x8800 asks for
+
 The border (`jt808.border`) has `readings_of`, `location_report_of`, `source_name`, `resend_key`.
 `event.header` has message_id, phone (digits as in the header), serial, is_2019, part.
 """
