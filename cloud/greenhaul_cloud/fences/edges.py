@@ -120,10 +120,9 @@ class Edges:
         """By slot, whether a version is a circle."""
         return self._radius_m > 0
 
-    def busy(self, at: Complexes, run: Complexes) -> Indices:
-        """Those of the pieces from `at` along `run` (degrees) that may come near an edge."""
-        end = at + run
-        return np.flatnonzero(self._occupancy.meets(*_boxes(at, end)))
+    def is_busy(self, at: Complexes, run: Complexes) -> Bools:
+        """(m,) whether pieces from `at` along `run` (degrees) may come near an edge."""
+        return self._occupancy.meets(*_boxes(at, at + run))
 
     def pairs(self, at: Complexes, run: Complexes, piece: Indices) -> Pairs:
         """What the chosen pieces (of those from `at` along `run`, degrees) find."""

@@ -60,6 +60,10 @@ class FenceIndex:
             found.append(np.stack((slot[is_held], point[is_held] + low)))
         return np.concatenate(found, axis=1)
 
+    def is_busy(self, at: Complexes, run: Complexes) -> Bools:
+        """(m,) whether pieces of path from `at` along `run` may come near an edge (degrees)."""
+        return self._edges.is_busy(at, run)
+
     def contains(self, slot: Indices, at: Complexes) -> Bools:
         """(m,) whether each point lies in its version's area or on its edge."""
         # A tree prepares what asks, not what is asked: a city's border must be, or it costs all.
@@ -89,7 +93,7 @@ class FenceIndex:
         """(slot, point) near an edge, (slot, point) on one, and cut rows, of runs of pieces."""
         if not self.versions:
             return
-        busy = self._edges.busy(at, run)
+        busy = np.flatnonzero(self._edges.is_busy(at, run))
         for low in range(0, len(busy), PIECES_MAX):
             pairs = self._edges.pairs(at, run, busy[low : low + PIECES_MAX])
             where = np.stack((pairs.slot, pairs.piece))

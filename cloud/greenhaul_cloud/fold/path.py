@@ -128,21 +128,14 @@ class WindowPath:
     def _keep_cuts(
         self, segment: NDArray[np.intp], part: NDArray[np.float64], place: Uint8s
     ) -> None:
-        """Give cuts their instants; of several in one millisecond the last stands.
-
-        A cut that rounds to its segment's first reading is put a millisecond later unless it lies
-        there exactly: so nothing about the segment after a reading strictly on a side is confirmed
-        at the reading's own instant.
-        """
+        """Give cuts their instants; of several in one millisecond the last stands."""
         kept = self.kinds[segment] == PATH
         segment, part, place = segment[kept], part[kept], place[kept]
         order = np.lexsort((part, segment))
         segment, part, place = segment[order], part[order], place[order]
         start_ms = self.time_ms[segment]
         duration_ms = self.time_ms[segment + 1] - start_ms
-        least_ms = np.where((part == 0) | self.is_on_edge[segment], 0, 1)
-        offset_ms = np.rint(part * duration_ms).astype(np.int64)
-        self._cut_ms = start_ms + np.clip(offset_ms, least_ms, duration_ms)
+        self._cut_ms = cut_instants_ms(start_ms, duration_ms, part, self.is_on_edge[segment])
         self._cut_segment, self._cut_place = segment, place
 
     def place_at(self, segment: int, time_ms: int) -> int:
@@ -215,3 +208,18 @@ class WindowPath:
         """(n,) whether each reading is strictly on the side of the true edge named for it."""
         on_side: NDArray[np.bool_] = ((self.places >= IN_NEAR) == is_inside) & ~self.is_on_edge
         return on_side
+
+
+def cut_instants_ms(
+    start_ms: Int64s, duration_ms: Int64s, part: NDArray[np.float64], is_on_edge: NDArray[np.bool_]
+) -> Int64s:
+    """Instants of cuts at parts of segments that begin at `start_ms` and last `duration_ms`.
+
+    A cut that rounds to its segment's first reading is put a millisecond later unless it lies there
+    exactly, or that reading on the edge: so nothing about the segment after a reading strictly on a
+    side is confirmed at the reading's own instant.
+    """
+    least_ms = np.where((part == 0) | is_on_edge, 0, 1)
+    offset_ms = np.rint(part * duration_ms).astype(np.int64)
+    instants_ms: Int64s = start_ms + np.clip(offset_ms, least_ms, duration_ms)
+    return instants_ms

@@ -1,0 +1,188 @@
+"""Tracks of many vehicles laid over an index: per vehicle and fence version, what changes when.
+
+The columns hold what `path.WindowPath` says of one track and one version, for all at once. Pairs of
+vehicle and version of which columns cannot tell everything are named *hard* instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenhaul_cloud.fences.index import FenceIndex
+from greenhaul_cloud.fences.model import Settings
+from greenhaul_cloud.fences.survey import Cuts, class_of
+from greenhaul_cloud.fold.path import cut_instants_ms
+from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
+from greenhaul_cloud.fold.stays import Events
+from greenhaul_cloud.fold.track import Track
+
+Int64s = NDArray[np.int64]
+Uint8s = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+# What lies between the last reading of one vehicle and the first of the next.
+_BREAK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Tracks laid end to end: vehicle v has the readings `first[v]` to `first[v + 1] - 1`."""
+
+    track: Track
+    first: Indices
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track]) -> "Fleet":
+        """A fleet of tracks, none of them empty; a vehicle is the place of its track."""
+        first = np.cumsum([0, *map(len, tracks)])
+        columns = (np.concatenate([getattr(t, f.name) for t in tracks]) for f in fields(Track))
+        return cls(Track(*columns), first)
+
+    @property
+    def vehicle(self) -> Indices:
+        """(n,) the vehicle of each reading."""
+        vehicle: Indices = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+        return vehicle
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Events by stream, the slot and vehicle of each stream, and which of them are hard."""
+
+    events: Events
+    slot: Indices  # (streams,)
+    vehicle: Indices  # (streams,)
+    is_hard: Bools  # (streams,) what events say of it is not all
+
+
+class Courses:
+    """A fleet surveyed once; each group of versions of like settings then takes its part."""
+
+    def __init__(self, fleet: Fleet, index: FenceIndex) -> None:
+        self._index = index
+        self._fleet = fleet
+        self._track = fleet.track
+        self._size = len(fleet.track)
+        self._vehicle = fleet.vehicle
+        self._segments = Segments(fleet.track)
+        self._at = fleet.track.longitude_deg + 1j * fleet.track.latitude_deg
+        self._is_break = np.zeros(max(self._size - 1, 0), bool)
+        self._is_break[fleet.first[1:-1] - 1] = True
+        drawn = self._segments.drawn([v.settings for v in index.versions]) & ~self._is_break
+        self._meetings = index.meet(fleet.track.longitude_deg, fleet.track.latitude_deg, drawn)
+        self._near = self._keys(*self._meetings.near)
+        self._on_edge = self._keys(*self._meetings.on_edge)
+
+    def course(self, settings: Settings, slots: Indices) -> Course:
+        """What concerns these versions, all of these settings as far as gaps go."""
+        kinds = np.where(self._is_break, _BREAK, self._segments.kinds(settings))
+        is_chosen = np.zeros(len(self._index.versions), bool)
+        is_chosen[slots] = True
+        cuts = self._meetings.cuts
+        rows = np.flatnonzero(is_chosen[cuts.slot] & (kinds[cuts.segment] == PATH))
+        cuts = Cuts(cuts.slot[rows], cuts.segment[rows], cuts.part[rows], cuts.place[rows])
+        unseen = self._unseen(kinds, is_chosen)
+        met = np.unique(cuts.slot * self._size + cuts.segment)
+        jumps = unseen[kinds[unseen % self._size] == PATH]
+        known = np.union1d(np.union1d(met, met + 1), np.union1d(jumps, jumps + 1))
+        place = self._places(known)
+        hard = self._hard(kinds, unseen)
+        return self._joined(cuts, known, place, hard, is_chosen)
+
+    def _keys(self, slot: Indices, point: Indices) -> Indices:
+        """Sorted numbers, each for a slot and a point (or the segment that begins there)."""
+        keys: Indices = np.unique(slot * self._size + point)
+        return keys
+
+    def _places(self, keys: Indices) -> Uint8s:
+        """Class of each point by its slot."""
+        slot, point = keys // self._size, keys % self._size
+        return class_of(self._index.contains(slot, self._at[point]), _is_in(keys, self._near))
+
+    def _unseen(self, kinds: Uint8s, is_chosen: Bools) -> Indices:
+        """Keys of the segments along which no path is drawn, by the slots their ends have met."""
+        is_drawn = (kinds == PATH) & (self._segments.duration_ms > 0)
+        here = np.zeros(self._size, bool)
+        here[:-1] = ~is_drawn & (kinds != _BREAK)
+        # Where no edge is, both ends of a segment are of one class: only a gap asks for it, too.
+        is_asked = here.copy()
+        is_asked[:-1] &= (kinds == GAP) | self._is_busy(here[:-1])
+        ends = is_asked.copy()
+        ends[1:] |= is_asked[:-1]
+        point = np.flatnonzero(ends)
+        slot, held = self._index.held(self._at.real[point], self._at.imag[point])
+        touched = np.union1d(slot * self._size + point[held], self._near)
+        touched = touched[is_chosen[touched // self._size]]
+        candidates = np.union1d(touched, touched - 1)
+        segment = candidates % self._size
+        unseen: Indices = candidates[(candidates >= 0) & is_asked[segment]]
+        return unseen
+
+    def _is_busy(self, asked: Bools) -> Bools:
+        """(n - 1,) of the segments asked for, those that may come near an edge."""
+        return asked & self._index.is_busy(self._at[:-1], np.diff(self._at))
+
+    def _hard(self, kinds: Uint8s, unseen: Indices) -> Indices:
+        """Keys of (slot, segment) that make a stream hard: a gap that is met by either end, and
+        a parked truck seen in two classes."""
+        kind = kinds[unseen % self._size]
+        still = unseen[kind == STILL]
+        before, after = (self._places(keys) for keys in (still, still + 1))
+        met = unseen[kind == GAP]
+        is_met = (self._places(met) > 0) | (self._places(met + 1) > 0)
+        return np.concatenate((still[before != after], met[is_met]))
+
+    def _joined(
+        self, cuts: Cuts, known: Indices, place: Uint8s, hard: Indices, is_chosen: Bools
+    ) -> Course:
+        """Events of cuts, of known points, and of the first reading of each stream."""
+        size, vehicles = self._size, len(self._fleet.first) - 1
+        first = self._fleet.first[:-1]
+        slot, vehicle = self._index.held(self._at.real[first], self._at.imag[first])
+        begins = slot[is_chosen[slot]] * vehicles + vehicle[is_chosen[slot]]
+        met = [keys // size * vehicles + self._vehicle[keys % size] for keys in (known, hard)]
+        streams = np.unique(np.concatenate((begins, *met)))
+        slot, vehicle = streams // vehicles, streams % vehicles
+        begin_keys = slot * size + first[vehicle]
+        time_ms, cut_keys, cut_ms, cut_place = self._timed(cuts, known, place)
+        is_later = ~_is_in(known, np.sort(begin_keys))
+        # A reading comes after all cuts of the segment that leads to it.
+        keys = np.concatenate((begin_keys * 2, known[is_later] * 2, cut_keys * 2 + 1))
+        order = np.argsort(keys, kind="stable")
+        at_ms = np.concatenate(
+            (time_ms[begin_keys % size], time_ms[known[is_later] % size], cut_ms)
+        )[order]
+        places = np.concatenate((self._places(begin_keys), place[is_later], cut_place))[order]
+        point = keys[order] // 2
+        stream = np.searchsorted(streams, point // size * vehicles + self._vehicle[point % size])
+        is_hard = np.zeros(len(streams), bool)
+        is_hard[np.searchsorted(streams, met[1])] = True
+        return Course(Events(stream, at_ms, places), slot, vehicle, is_hard)
+
+    def _timed(
+        self, cuts: Cuts, known: Indices, place: Uint8s
+    ) -> tuple[Int64s, Indices, Int64s, Uint8s]:
+        """Times of readings; keys, instants and places of the cuts that say something new."""
+        time_ms = self._track.device_time_ms
+        keys = cuts.slot * self._size + cuts.segment
+        starts_as = place[np.searchsorted(known, keys)]
+        kept = (cuts.part > 0) | (cuts.place != starts_as)
+        keys, segment, part = keys[kept], cuts.segment[kept], cuts.part[kept]
+        begin_ms = time_ms[segment]
+        duration_ms = time_ms[segment + 1] - begin_ms if len(segment) else begin_ms
+        cut_ms = cut_instants_ms(begin_ms, duration_ms, part, _is_in(keys, self._on_edge))
+        is_last = np.ones(len(keys), bool)
+        is_last[:-1] = (np.diff(keys) != 0) | (np.diff(cut_ms) != 0)
+        return time_ms, keys[is_last], cut_ms[is_last], cuts.place[kept][is_last]
+
+
+def _is_in(keys: Indices, among: Indices) -> Bools:
+    """(n,) whether each key is one of a sorted column."""
+    if len(among) == 0:
+        return np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(among, keys), len(among) - 1)
+    is_in: Bools = among[at] == keys
+    return is_in
