@@ -72,9 +72,9 @@ class Jt808Settings:
 
 @dataclass(frozen=True, slots=True)
 class GnssSettings:
-    """[sources.NAME] type = "gnss": an NMEA receiver on a serial port"""
+    """[sources.NAME] type = "gnss": an NMEA receiver on a serial port, or behind gpsd"""
 
-    port: str = "/dev/ttyUSB0"
+    port: str = "/dev/ttyUSB0"  # a path, usb:VENDOR:PRODUCT[:SERIAL] in hex, or gpsd://HOST:PORT
     baud: Literal["auto"] | Annotated[int, Between(1200, 921_600)] = "auto"
     cadence_s: Annotated[float, Between(0.0, 3600)] = 1.0  # at most one reading in so long
 

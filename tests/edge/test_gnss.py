@@ -1,20 +1,25 @@
 """A GNSS receiver, played on a pseudo terminal."""
 
 import os
+import time
 import tty
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import GnssSettings
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.gnss import GnssSource
-from greenhaul_edge.sources.nmea import NmeaAssembler, Steadiness
+from greenhaul_edge.sources.gnss_time import FixTime, Steadiness, judge
+from greenhaul_edge.sources.nmea import Fix, NmeaAssembler, NmeaCounts, NmeaLine
+from greenhaul_edge.sources.serial_ports import find_port
 from greenhaul_protocols.block import WallQuality
-from greenhaul_protocols.catalogue import Position, Reading
+from greenhaul_protocols.catalogue import Reading, TimeQuality
 from greenhaul_protocols.times import parse_time
 
 Until = Callable[[Callable[[], bool]], None]
@@ -41,53 +46,152 @@ def gga(second: int) -> str:
     return sentence(f"GNGGA,0704{second:02d}.000,3259.5000,N,11231.2000,E,1,12,0.9,131.2,M,0,M,,")
 
 
-def feed(assembler: NmeaAssembler, *lines: str) -> list[Position]:
-    """What the lines give."""
-    return [position for line in lines for position in assembler.feed(line, 1)]
-
-
-@pytest.fixture
-def assembler() -> NmeaAssembler:
-    """Of a gateway's receiver."""
-    return NmeaAssembler("gw/gnss")
+def fixes_in(text: str | bytes, counts: NmeaCounts | None = None) -> list[Fix]:
+    """What a receiver's words give."""
+    counts = counts or NmeaCounts()
+    line, assembler = NmeaLine(counts), NmeaAssembler(counts)
+    data = text.encode("latin-1") if isinstance(text, str) else text
+    sentences = [*line.feed(data), *line.finish()]
+    return [fix for one in sentences for fix in assembler.feed(one, 1)] + assembler.finish()
 
 
 @pytest.mark.parametrize("is_rmc_first", [True, False])
-def test_one_moment_is_one_reading(assembler: NmeaAssembler, is_rmc_first: bool) -> None:
-    lines = [rmc(5), gga(5)] if is_rmc_first else [gga(5), rmc(5)]
-    (position,) = feed(assembler, *lines)
-    assert position.device_time_ms == parse_time("2026-11-20T07:04:05Z")
-    assert position.latitude_deg == pytest.approx(32 + 59.5 / 60)
-    assert position.longitude_deg == pytest.approx(112 + 31.2 / 60)
-    assert position.speed_kmh == pytest.approx(37.04)
-    assert (position.heading_deg, position.altitude_m) == (91.5, 131.2)
-    assert (position.satellites, position.hdop, position.fix_quality) == (12, 0.9, 1)
-    assert position.is_located
+@pytest.mark.parametrize("talker", ["GP", "GN", "GL", "GA", "GB", "BD", "QZ"])
+def test_one_moment_is_one_fix(is_rmc_first: bool, talker: str) -> None:
+    lines = [rmc(5, talker=talker), gga(5)] if is_rmc_first else [gga(5), rmc(5, talker=talker)]
+    (fix,) = fixes_in("".join(lines))
+    assert fix.utc_ms == parse_time("2026-11-20T07:04:05Z")
+    assert fix.values["latitude_deg"] == pytest.approx(32 + 59.5 / 60)
+    assert fix.values["longitude_deg"] == pytest.approx(112 + 31.2 / 60)
+    assert fix.values["speed_kmh"] == pytest.approx(37.04)
+    assert (fix.values["heading_deg"], fix.values["altitude_m"]) == (91.5, 131.2)
+    assert [fix.values[name] for name in ("satellites", "hdop", "fix_quality")] == [12, 0.9, 1]
+    assert fix.values["is_located"]
 
 
-def test_a_receiver_that_sends_only_rmc_is_read_a_moment_later(assembler: NmeaAssembler) -> None:
-    found = feed(assembler, rmc(5), rmc(6), rmc(7))
-    assert [position.device_time_ms % 60_000 for position in found] == [5_000, 6_000]
+def test_every_kind_of_sentence_adds_what_it_knows() -> None:
+    moment = [
+        sentence("GNRMC,070405.00,A,3259.5000,S,11231.2000,W,,,201126,,,A"),
+        sentence("GNVTG,91.5,T,,M,20.0,N,37.0,K,A"),
+        sentence("GNGNS,070405.00,3259.5000,S,11231.2000,W,RD,17,,131.2,,,"),
+        sentence("GNGSA,A,3,01,02,,,,,,,,,,,1.5,0.8,1.2,1"),
+        sentence("GNGST,070405.00,1.0,,,,3.0,4.0,6.0"),
+    ]
+    (fix,) = fixes_in("".join(moment))
+    assert (fix.values["latitude_deg"], fix.values["longitude_deg"]) < (0, 0)
+    assert (fix.values["speed_kmh"], fix.values["heading_deg"]) == (pytest.approx(37.04), 91.5)
+    assert (fix.values["satellites"], fix.values["fix_quality"]) == (17, 4)
+    assert (fix.values["hdop"], fix.values["accuracy_m"]) == (0.8, 5.0)
 
 
-def test_moments_without_a_fix_give_nothing(assembler: NmeaAssembler) -> None:
-    assert not feed(assembler, rmc(5, status="V"), gga(5))
-    assert assembler.counts.unfixed == 1
+def test_a_receiver_without_rmc_is_dated_by_zda() -> None:
+    moments = [gga(s) + sentence(f"GNZDA,0704{s:02d}.00,20,11,2026,00,00") for s in range(6)]
+    *_, fix = fixes_in("".join(moments))
+    assert fix.utc_ms == parse_time("2026-11-20T07:04:05Z")
+    *_, undated = fixes_in("".join(gga(second) for second in range(6)))
+    assert undated.utc_ms is None
 
 
-def test_a_week_counter_that_rolled_over_is_not_believed(assembler: NmeaAssembler) -> None:
-    assert not feed(assembler, rmc(5, date="070407"), gga(5))
-    assert assembler.counts.implausible_dates == 1
+def test_a_moment_whose_rmc_was_damaged_is_none() -> None:
+    found = fixes_in(rmc(5) + gga(5) + rmc(6).replace("3259", "3258") + gga(6) + rmc(7) + gga(7))
+    assert [fix.utc_ms and fix.utc_ms % 60_000 for fix in found] == [5_000, 7_000]
 
 
-def test_damaged_sentences_are_counted_and_their_neighbours_read(
-    assembler: NmeaAssembler,
-) -> None:
+def test_moments_without_a_fix_give_nothing_and_the_next_fix_is_not_lost() -> None:
+    counts = NmeaCounts()
+    searching = sentence("GNRMC,,V,,,,,,,,,,N") + sentence("GNGGA,,,,,,0,,,,,,,,")
+    found = fixes_in(
+        2 * searching + rmc(5) + gga(5) + rmc(6, status="V") + gga(6) + rmc(7) + gga(7), counts
+    )
+    assert [fix.utc_ms and fix.utc_ms % 60_000 for fix in found] == [5_000, 7_000]
+    assert (counts.fixes, counts.unfixed, counts.fixes_lost) == (2, 3, 1)
+
+
+def test_damaged_sentences_are_counted_and_their_neighbours_read() -> None:
+    counts = NmeaCounts()
     flipped = rmc(5).replace("3259", "3258")
-    cut = rmc(5)[:30]
-    found = feed(assembler, flipped, cut, "\x00\xff rubbish", "", "$", gga(6), rmc(6))
+    half = rmc(5)[:30]
+    wrong = sentence("GNRMC,070408.000,A,9959.5000,N,11231.2000,E,20.0,91.5,201126,,,A")
+    found = fixes_in(
+        f"{flipped}{half}\n\x00\xff rubbish\n\n$\n{half}{gga(6)}{rmc(6)}{wrong}", counts
+    )
     assert len(found) == 1
-    assert assembler.counts.damaged == 5
+    assert (counts.bad_checksums, counts.noise, counts.unreadable) == (1, 3, 1)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from([rmc(5).encode(), gga(6).encode(), b"$GPRMC,", b"*00", b"\r\n", b","]),
+        ),
+        max_size=30,
+    ),
+    st.integers(1, 50),
+)
+def test_no_noise_raises_and_chopping_changes_nothing(parts: list[bytes], size: int) -> None:
+    data = b"".join(parts)
+    whole, chopped = NmeaCounts(), NmeaCounts()
+    found = fixes_in(data, whole)
+    line, assembler = NmeaLine(chopped), NmeaAssembler(chopped)
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    sentences = [one for piece in pieces for one in line.feed(piece)] + [*line.finish()]
+    again = [fix for one in sentences for fix in assembler.feed(one, 1)] + assembler.finish()
+    assert (again, chopped) == (found, whole)
+
+
+NOW_MS = parse_time("2026-11-20T07:04:05Z")
+
+
+@pytest.mark.parametrize("weeks", [1024, 2048])
+def test_a_week_counter_that_rolled_over_is_corrected(weeks: int) -> None:
+    told_ms = NOW_MS - weeks * 7 * 86_400_000 + 250
+    judged = judge(told_ms, NOW_MS, is_mapped=True)
+    assert judged == FixTime(NOW_MS + 250, TimeQuality.GATEWAY)
+    assert not judged.may_teach
+
+
+@pytest.mark.parametrize("date", ["1980-01-06", "1999-08-22", "2094-01-01"])
+def test_a_date_that_cannot_be_leaves_it_to_the_gateways_clock(date: str) -> None:
+    judged = judge(parse_time(f"{date}T00:00:00Z"), NOW_MS, is_mapped=True)
+    assert (judged.device_time_ms, judged.may_teach) == (None, False)
+    assert judge(None, NOW_MS, is_mapped=False).device_time_ms is None
+
+
+def test_age_alone_makes_no_date_wrong_but_teaches_nothing() -> None:
+    told_ms = parse_time("2010-04-11T16:57:44Z")
+    assert judge(told_ms, NOW_MS, is_mapped=True) == FixTime(told_ms, TimeQuality.SOURCE)
+    assert judge(told_ms, 0, is_mapped=False, is_plausible=False).device_time_ms is None
+
+
+def test_a_receiver_may_correct_a_clock_that_is_behind() -> None:
+    told_ms = NOW_MS + 86_400_000
+    judged = judge(told_ms, NOW_MS, is_mapped=True)
+    assert (judged.device_time_ms, judged.may_teach) == (None, True)
+    assert judge(told_ms, NOW_MS, is_mapped=False) == FixTime(told_ms, TimeQuality.SOURCE, True)
+
+
+@dataclass
+class Port:
+    """A serial port as the system lists it."""
+
+    device: str
+    vid: int | None = None
+    pid: int | None = None
+    serial_number: str | None = None
+
+
+def test_a_port_is_found_by_its_usb_identity_whatever_its_number() -> None:
+    ports = [
+        Port("/dev/ttyS0"),
+        Port("/dev/ttyACM1", 0x1546, 0x01A8, "B"),
+        Port("/dev/ttyACM4", 0x1546, 0x01A8, "A"),
+    ]
+    assert find_port("usb:1546:01a8", lambda: ports) == "/dev/ttyACM1"
+    assert find_port("usb:1546:01A8:A", lambda: ports) == "/dev/ttyACM4"
+    assert find_port("/dev/ttyS0", lambda: ports) == "/dev/ttyS0"
+    with pytest.raises(OSError, match="not plugged in"):
+        find_port("usb:1546:01a9", lambda: ports)
 
 
 @dataclass
@@ -150,23 +254,25 @@ def test_positions_from_a_serial_line_reach_the_outbox(
     assert {reading.source for reading in readings_in(outbox_path)} == {"gw-test/gnss"}
 
 
-def test_a_receiver_plugged_in_again_is_read_again(
+def test_a_receiver_pulled_and_plugged_in_again_is_read_within_five_seconds(
     source: GnssSource,
     receiver: Receiver,
     outbox_path: Path,
     readings_in: ReadingsIn,
     until: Until,
 ) -> None:
-    until(lambda: str(source.state()["link"]).startswith("open"))
-    receiver.say(rmc(1) + gga(1))
-    until(lambda: len(readings_in(outbox_path)) == 1)
-    receiver.unplug()
-    until(lambda: int(source.state()["lost"]) > 0)
-    receiver.plug()
-    until(lambda: int(source.state()["opened"]) > 1)
-    until(lambda: str(source.state()["link"]).startswith("open"))
-    receiver.say(rmc(2) + gga(2))
-    until(lambda: len(readings_in(outbox_path)) == 2)
+    for count in range(1, 21):
+        until(lambda: str(source.state()["link"]).startswith("open"))
+        receiver.say(rmc(count) + gga(count))
+        until(lambda: int(source.state()["fixes"]) == count)  # noqa: B023
+        lost = int(source.state()["lost"])
+        receiver.unplug()
+        until(lambda: int(source.state()["lost"]) > lost)  # noqa: B023
+        plugged_s = time.monotonic()
+        receiver.plug()  # the kernel's next name behind the same udev link
+        until(lambda: str(source.state()["link"]).startswith("open"))
+        assert time.monotonic() - plugged_s < 5
+    until(lambda: len(readings_in(outbox_path)) == 20)
 
 
 def test_only_steady_fixes_are_believed() -> None:
@@ -182,8 +288,7 @@ def test_steady_fixes_teach_the_clock(outbox: Outbox, receiver: Receiver, until:
     source.start()
     try:
         until(lambda: str(source.state()["link"]).startswith("open"))
-        for _ in range(5):
-            receiver.say(rmc(5) + gga(5))
+        receiver.say("".join(rmc(second) + gga(second) for second in range(5)))
         until(lambda: clock.quality is WallQuality.GNSS)
         assert abs(clock.now_ms() - parse_time("2026-11-20T07:04:05Z")) < 30_000
     finally:

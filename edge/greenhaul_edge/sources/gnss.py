@@ -1,10 +1,13 @@
-"""A GNSS receiver on a serial port. Unplugged, it is opened again when it comes back."""
+"""A GNSS receiver: on a serial port, or behind gpsd. Unplugged, it is found again."""
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from itertools import cycle
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import chain, repeat
+from typing import Protocol
 
 import serial
 
@@ -12,38 +15,64 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import GnssSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
-from greenhaul_edge.sources.nmea import NmeaAssembler, Steadiness
+from greenhaul_edge.sources.gnss_time import Steadiness, judge
+from greenhaul_edge.sources.gpsd import GpsdInput, is_gpsd
+from greenhaul_edge.sources.nmea import Fix, NmeaAssembler, NmeaCounts, NmeaLine
+from greenhaul_edge.sources.serial_ports import find_port
 from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.block import WallQuality
-from greenhaul_protocols.catalogue import Position
+from greenhaul_protocols.catalogue import Position, TimeQuality
 
 log = logging.getLogger(__name__)
 
-# NMEA 0183 allows 82 characters; receivers exceed it, noise has no end.
-LINE_SIZE_MAX = 256
-BAUD_RATES = (9_600, 38_400, 115_200, 4_800, 57_600, 230_400, 460_800)
-# A receiver speaks every second; a rate that gives nothing readable for so long is wrong.
-AUTO_LINES_MAX = 20
-_READ_TIMEOUT_S = 0.5
-_REOPEN_S_MIN, _REOPEN_S_MAX = 0.5, 10.0
+# Most receivers speak at the first, modems and multi-band ones at the next.
+BAUD_RATES = (9_600, 115_200, 38_400, 4_800, 57_600, 230_400, 460_800, 19_200)
+# Receivers speak once a second, sleepy ones every five: a rate that has given nothing readable for
+# so long is wrong, or the receiver was switched to another.
+DEAF_S = 3.0
+# Silence that ends a moment: at 4,800 baud two sentences of one moment follow within 20 ms; at
+# 10 Hz the next moment's time ends it.
+SILENCE_S = 0.2
+READ_SIZE_MAX = 4096
+# A receiver plugged in again is to be read within five seconds.
+_REOPEN_S_MIN, _REOPEN_S_MAX = 0.1, 2.0
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """How the way to the receiver fared."""
+
+    opened: int = 0
+    lost: int = 0
+    refused: int = 0  # readings the outbox did not take
+    by_gateway_clock: int = 0  # fixes whose own time could not be
+
+
+class GnssInput(Protocol):
+    """A way to a receiver."""
+
+    def fixes(self) -> Generator[list[Fix], None, None]:
+        """What came, at least one list a second; ends when another rate is to be tried.
+
+        Raises OSError when the receiver is gone.
+        """
 
 
 class GnssSource:
-    """Reads one port in its own thread. Readings take the receiver's own time."""
+    """Reads one receiver in its own thread. Readings take the receiver's own time."""
 
     def __init__(self, name: str, settings: GnssSettings, outbox: Outbox, clock: Clock) -> None:
         self.name, self._settings, self._outbox, self._clock = name, settings, outbox, clock
-        self._assembler = NmeaAssembler(f"{outbox.gateway}/{name}")
+        self.beat = Beat(clock.monotonic_ms)
+        self._counts, self._links = NmeaCounts(), LinkCounts()
         self._stop = threading.Event()
-        self._opened = self._lost = self._refused = 0
         self._link = "not open yet"
-        self._last_ms = 0
+        self._last_ms: int | None = None
         self._steadiness = Steadiness()
-        self.beat = Beat()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; the port may come later."""
+        """Begin; the receiver may come later."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -53,60 +82,143 @@ class GnssSource:
 
     def state(self) -> Mapping[str, str | int]:
         """Port and counters."""
-        counts = asdict(self._assembler.counts)
-        lost = {"opened": self._opened, "lost": self._lost, "refused": self._refused}
-        return {"port": self._settings.port, "link": self._link, **lost, **counts}
+        about: dict[str, str | int] = {"port": self._settings.port, "link": self._link}
+        return about | asdict(self._links) | asdict(self._counts)
 
     def _run(self) -> None:
         delay_s = _REOPEN_S_MIN
         rates = self._rates()
+        rate = next(rates)
         while not self._stop.is_set():
-            self.beat.note()
-            before = self._assembler.counts.sentences
+            before = self._counts.sentences
             try:
-                self._read(next(rates))
-            except (serial.SerialException, OSError) as error:
+                self._read(rate)
+                rate = next(rates)
+                delay_s = 0.0
+            except OSError as error:  # serial.SerialException is one
                 self._link = f"gone: {error}"[:200]
                 log.info("source=%s %s", self.name, self._link)
-                self._lost += 1
+                self._links.lost += 1
+                was_heard = self._counts.sentences > before
+                delay_s = _REOPEN_S_MIN if was_heard else min(2 * delay_s + 0.1, _REOPEN_S_MAX)
             except Exception:
                 log.exception("source=%s failed; opening again", self.name)
-            was_heard = self._assembler.counts.sentences > before
-            delay_s = _REOPEN_S_MIN if was_heard else min(2 * delay_s, _REOPEN_S_MAX)
+                delay_s = _REOPEN_S_MAX
+            self.beat.note()
             self._stop.wait(delay_s)
 
     def _rates(self) -> Iterator[int]:
         baud = self._settings.baud
-        return cycle(BAUD_RATES) if baud == "auto" else cycle((baud,))
+        return chain.from_iterable(repeat(BAUD_RATES)) if baud == "auto" else repeat(baud)
 
     def _read(self, baud: int) -> None:
-        """Until the port is gone, the rate proves wrong, or the source is stopped."""
-        port = serial.Serial(self._settings.port, baud, timeout=_READ_TIMEOUT_S, exclusive=True)
-        with port:
-            self._opened += 1
-            self._link = f"open at {baud}"
-            counts = self._assembler.counts
-            heard, lines = counts.sentences, 0
-            while not self._stop.is_set():
+        """Until the receiver is gone, the rate proves wrong, or the source is stopped."""
+        port = self._settings.port
+        if is_gpsd(port):
+            receiver: GnssInput = GpsdInput(port, self._counts, self._clock.monotonic_ms)
+            link = "open"
+        else:
+            is_found = self._settings.baud != "auto"
+            receiver = SerialInput(
+                find_port(port), baud, self._counts, self._clock.monotonic_ms, is_found=is_found
+            )
+            link = f"open at {baud}"
+        with closing(receiver.fixes()) as fixes:
+            next(fixes)  # opens it
+            self._links.opened += 1
+            self._link = link
+            for found in fixes:
                 self.beat.note()
-                line = port.read_until(b"\n", LINE_SIZE_MAX)
-                if not line:
-                    continue
-                lines += 1
-                now_ms = self._clock.now_ms()
-                for position in self._assembler.feed(line.decode("ascii", "replace"), now_ms):
-                    self._deliver(position)
-                is_deaf = lines >= AUTO_LINES_MAX and counts.sentences == heard
-                if is_deaf and self._settings.baud == "auto":
+                for fix in found:
+                    self._deliver(fix)
+                if self._stop.is_set():
                     return
 
-    def _deliver(self, position: Position) -> None:
-        at_ms = self._clock.monotonic_ms()
-        if self._steadiness.take(position.device_time_ms - at_ms):
-            self._clock.learn(position.device_time_ms, WallQuality.GNSS, at_ms)
-        if 0 <= position.device_time_ms - self._last_ms < self._settings.cadence_s * 1000:
+    def _deliver(self, fix: Fix) -> None:
+        clock = self._clock
+        offset_ms = clock.offset_ms
+        received_time_ms = clock.now_ms()
+        time_of_fix = judge(
+            fix.utc_ms,
+            received_time_ms if offset_ms is None else fix.at_ms + offset_ms,
+            is_mapped=offset_ms is not None,
+            is_plausible=clock.is_plausible,
+        )
+        self._teach(fix, time_of_fix.may_teach)
+        device_time_ms, is_unclocked = time_of_fix.device_time_ms, False
+        if device_time_ms is None:
+            self._links.by_gateway_clock += 1
+            offset_ms = clock.offset_ms
+            is_unclocked = offset_ms is None
+            device_time_ms = fix.at_ms + (offset_ms or 0)
+        if time_of_fix.quality is TimeQuality.SOURCE and not self._is_due(device_time_ms):
             return
-        self._last_ms = position.device_time_ms
-        done = self._outbox.append([position], priority=Priority.EVICTABLE)
+        position = Position(
+            source=f"{self._outbox.gateway}/{self.name}",
+            device_time_ms=device_time_ms,
+            received_time_ms=received_time_ms,
+            time_quality=time_of_fix.quality,
+            **fix.values,
+        )
+        done = self._outbox.append(
+            [position], priority=Priority.EVICTABLE, is_unclocked=is_unclocked
+        )
         if done.done() and done.exception() is not None:
-            self._refused += 1
+            self._links.refused += 1
+
+    def _teach(self, fix: Fix, may_teach: bool) -> None:
+        if not may_teach or fix.utc_ms is None:
+            self._steadiness.forget()
+        elif self._steadiness.take(fix.utc_ms - fix.at_ms):
+            self._clock.learn(fix.utc_ms, WallQuality.GNSS, fix.at_ms)
+
+    def _is_due(self, device_time_ms: int) -> bool:
+        """Whether the cadence asks for a reading of this moment."""
+        last_ms, cadence_ms = self._last_ms, self._settings.cadence_s * 1000
+        if last_ms is not None and 0 <= device_time_ms - last_ms < cadence_ms:
+            return False
+        self._last_ms = device_time_ms
+        return True
+
+
+class SerialInput:
+    """NMEA 0183 on a serial port."""
+
+    def __init__(
+        self,
+        port: str,
+        baud: int,
+        counts: NmeaCounts,
+        read_ms: Callable[[], int],
+        *,
+        is_found: bool,
+    ) -> None:
+        self._port, self._baud, self._counts, self._read_ms = port, baud, counts, read_ms
+        self._is_found = is_found  # the rate is told: stay, whatever comes
+
+    def fixes(self) -> Generator[list[Fix], None, None]:
+        """As GnssInput says. The first list is empty and says that the port is open."""
+        counts = self._counts
+        line, assembler = NmeaLine(counts), NmeaAssembler(counts)
+        with serial.Serial(self._port, self._baud, timeout=SILENCE_S, exclusive=True) as port:
+            yield []
+            heard, deaf_since_s, was_data = counts.sentences, time.monotonic(), False
+            while True:
+                try:
+                    data = port.read(1)
+                    data += port.read(min(port.in_waiting, READ_SIZE_MAX)) if data else b""
+                except OSError:
+                    yield assembler.finish()
+                    raise
+                at_ms = self._read_ms()
+                found = [fix for one in line.feed(data) for fix in assembler.feed(one, at_ms)]
+                if not data:
+                    found += assembler.finish()
+                yield found
+                was_data = was_data or bool(data)
+                if counts.sentences > heard:
+                    heard, deaf_since_s, was_data = counts.sentences, time.monotonic(), False
+                elif not self._is_found and time.monotonic() - deaf_since_s > DEAF_S:
+                    if was_data:
+                        return
+                    deaf_since_s = time.monotonic()
