@@ -18,9 +18,10 @@ from greenhaul_cloud.fold.fold import fold_path
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.path import Path as TrackPath
 from greenhaul_cloud.fold.windows import scope_of, windows_of
+from greenhaul_cloud.rules.wanting import has_wanting
 from greenhaul_cloud.track_file import VehicleTrack, read_tracks
 from greenhaul_protocols.errors import ConfigError
-from greenhaul_protocols.times import format_time, parse_time
+from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time, parse_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,16 +89,23 @@ def evaluate_vehicle(
 ) -> Iterator[dict[str, Any]]:
     """The lines of one vehicle, by time and fence."""
     path = TrackPath(vehicle.track.between(-NEVER_MS, as_of_ms + 1), index)
-    found = []
+    found: list[tuple[int, str, dict[str, Any]]] = []
     touched = path.touched_fences()
-    for fence in (fence for fence in fences if fence.fence_id in touched):
+    for fence in fences:
         windows = windows_of(fence, scope_of(fence, vehicle.attributes))
+        if fence.fence_id not in touched and not has_wanting(windows):
+            continue
         result = fold_path(path, windows, as_of_ms)
         for visit in result.visits:
             broken = [v for v in result.violations if v.visit_entered_ms == visit.entered_ms]
-            found.append((visit.entered_ms, fence.fence_id, visit, broken))
-    for _, fence_id, visit, broken in sorted(found, key=lambda row: row[:2]):
-        yield {"vehicle_id": vehicle_id, "fence_id": fence_id, **line_of(visit, broken)}
+            found.append((visit.entered_ms, fence.fence_id, line_of(visit, broken)))
+        found += [
+            (missed.began_ms, fence.fence_id, absence_line_of(missed))
+            for missed in result.violations
+            if missed.visit_entered_ms is None
+        ]
+    for _, fence_id, line in sorted(found, key=lambda row: row[:2]):
+        yield {"vehicle_id": vehicle_id, "fence_id": fence_id, **line}
 
 
 def line_of(visit: Visit, violations: list[Violation]) -> dict[str, Any]:
@@ -111,17 +119,35 @@ def line_of(visit: Visit, violations: list[Violation]) -> dict[str, Any]:
         "entered_certainty": visit.entered_certainty.value,
         "left_certainty": visit.left_certainty and visit.left_certainty.value,
         "certainty": visit.certainty.value,
-        "violations": [
-            {
-                "rule": violation.rule.value,
-                "began_at": format_time(violation.began_ms),
-                "ended_at": _instant(violation.ended_ms),
-                "certainty": violation.certainty.value,
-                "window": None,
-                "detail": violation.detail,
-            }
-            for violation in violations
-        ],
+        "violations": [violation_of(violation) for violation in violations],
+    }
+
+
+def absence_line_of(violation: Violation) -> dict[str, Any]:
+    """A violation for want of a visit, as JSON: a line without the visit."""
+    return {
+        "fence_version": violation.fence_version,
+        **dict.fromkeys(_OF_VISIT),
+        "certainty": violation.certainty.value,
+        "violations": [violation_of(violation)],
+    }
+
+
+_OF_VISIT = (
+    "entered_at", "entered_by", "left_at", "left_by", "entered_certainty", "left_certainty",
+)  # fmt: skip
+
+
+def violation_of(violation: Violation) -> dict[str, Any]:
+    """A violation, as JSON."""
+    window = violation.window
+    return {
+        "rule": violation.rule.value,
+        "began_at": format_time(violation.began_ms),
+        "ended_at": _instant(violation.ended_ms),
+        "certainty": violation.certainty.value,
+        "window": window and {"began_at": _instant(window[0]), "ended_at": _instant(window[1])},
+        "detail": violation.detail,
     }
 
 
@@ -164,14 +190,17 @@ def _as_of(text: str | None) -> int | None:
 
 
 def _instant(time_ms: int | None) -> str | None:
-    return None if time_ms is None else format_time(time_ms)
+    """RFC 3339; None for an end that is not known or not there."""
+    if time_ms is None or not TIME_MS_MIN <= time_ms <= TIME_MS_MAX:
+        return None
+    return format_time(time_ms)
 
 
 def _text(line: dict[str, Any]) -> str:
     """A line for people: who, where, from, to, how certainly, what was broken."""
     ends = (
-        f"{line['entered_at']} ({line['entered_by']})",
-        f"{line['left_at'] or '…'} ({line['left_by']})",
+        f"{line['entered_at'] or '-'} ({line['entered_by'] or 'missing'})",
+        f"{line['left_at'] or '…'} ({line['left_by'] or 'missing'})",
     )
     broken = " ".join(violation["rule"] for violation in line["violations"]) or "-"
     return "\t".join((line["vehicle_id"], line["fence_id"], *ends, line["certainty"], broken))

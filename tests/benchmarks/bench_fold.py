@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from greenhaul_cloud.fences.index import FenceIndex
-from greenhaul_cloud.fences.model import Fence, FenceVersion, NoEntry
+from greenhaul_cloud.fences.model import Fence, FenceVersion
+from greenhaul_cloud.fences.rules import NoEntry
 from greenhaul_cloud.fold.fold import fold_path
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.readings import TrackWindow

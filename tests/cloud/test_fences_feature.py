@@ -8,11 +8,10 @@ from greenhaul_cloud.fences.feature import FeatureError, attributes_of, parse_fe
 from greenhaul_cloud.fences.model import (
     ALWAYS_MS,
     NEVER_MS,
-    NoEntry,
     Scope,
     Settings,
-    SpeedLimit,
 )
+from greenhaul_cloud.fences.rules import NoEntry, SpeedLimit
 from greenhaul_protocols.times import parse_time
 
 RING = [[112.5, 33.0], [112.6, 33.0], [112.6, 33.1], [112.5, 33.1], [112.5, 33.0]]
@@ -127,11 +126,19 @@ def test_a_ring_that_touches_itself_is_repaired() -> None:
         (polygon(rules={"rule": "no_entry"}), "list"),
         (polygon(rules=["no_entry"]), "object"),
         (polygon(rules=[{"rule": "no_enrty"}]), "did you mean 'no_entry'"),
-        (polygon(rules=[{"rule": "max_dwell", "limit_s": 5}]), "max_dwell is not judged"),
-        (polygon(rules=[{"rule": "no_entry", "hours": "Mo-Fr"}]), "no_entry: hours"),
+        (polygon(rules=[{"rule": "max_dwell"}]), "max_dwell: limit_s is missing"),
+        (polygon(rules=[{"rule": "must_visit_by"}]), "must_visit_by: hours are missing"),
+        (polygon(rules=[{"rule": "no_entry", "hours": "weekdays"}]), "no_entry: hours: 'weekdays'"),
+        (polygon(rules=[{"rule": "no_entry", "hours": "SH off"}]), "school holidays"),
+        (polygon(rules=[{"rule": "no_entry", "hours": "sunset-sunrise"}]), "give them as hh:mm"),
+        (polygon(rules=[{"rule": "transit_time"}]), "min_s, max_s or both"),
+        (polygon(rules=[{"rule": "transit_time", "min_s": 9, "max_s": 8}]), "more than max_s"),
         (polygon(rules=[{"rule": "no_entry"}, {"rule": "no_entry"}]), "twice"),
         (polygon(rules=[{"rule": "speed_limit"}]), "limit_kmh is missing"),
-        (polygon(rules=[{"rule": "speed_limit", "limit_kmh": 30, "night_limit_kmh": 20}]), "night"),
+        (
+            polygon(rules=[{"rule": "speed_limit", "limit_kmh": 3, "night_hours": "Mo-Su"}]),
+            "without night_limit_kmh",
+        ),
         (polygon(rules=[{"rule": "speed_limit", "limit_kph": 30}]), "did you mean 'limit_kmh'"),
     ],
 )

@@ -12,8 +12,8 @@ from greenhaul_cloud.fences.model import Fence
 from greenhaul_cloud.fold.evidence import EVIDENCE_MAX, evidence_of
 from greenhaul_cloud.fold.fold import fold
 from greenhaul_cloud.fold.intervals import Violation
-from greenhaul_cloud.fold.violations import runs_above
 from greenhaul_cloud.fold.windows import next_border_ms, windows_of
+from greenhaul_cloud.rules.speeding import runs_above
 
 LIMIT = {"rule": "speed_limit", "limit_kmh": 50}
 

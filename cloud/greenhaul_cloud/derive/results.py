@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, insert, select, update
 
 from greenhaul_cloud.derive.inputs import FenceSet
-from greenhaul_cloud.fences.model import NEVER_MS, RuleName
+from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
+from greenhaul_cloud.fences.rules import RuleName
 from greenhaul_cloud.fold.intervals import Certainty, How, Violation, Visit
 from greenhaul_cloud.fold.matching import Amendment, Matching
 from greenhaul_cloud.fold.refold import Refold, StoredFold
@@ -33,7 +34,7 @@ def load_folds(conn: Connection, vehicle_id: str) -> dict[str, StoredFold[int]]:
         violation.c.vehicle_id == vehicle_id, violation.c.state != "withdrawn"
     )
     for row in conn.execute(query.order_by(violation.c.began_at, violation.c.id)):
-        entered_ms = visits[row.visit_id].entered_ms
+        entered_ms = None if row.visit_id is None else visits[row.visit_id].entered_ms
         broken = _violation_of(row, entered_ms)
         found.setdefault(row.fence_id, ([], []))[1].append((row.id, broken))
     return {fence_id: StoredFold(*held) for fence_id, held in found.items()}
@@ -121,13 +122,15 @@ class FoldWriter:
         version = self._fences.version(fence_id, now.fence_version)
         names = [rule.name for rule in version.rules]
         return {
-            "visit_id": visit_ids[now.visit_entered_ms],
+            "visit_id": _visit_id(now, visit_ids),
             "fence_version": now.fence_version,
             "rule": now.rule,
             "rule_index": names.index(now.rule),
             "severity": version.severity,
             "began_at": now.began_ms,
             "ended_at": now.ended_ms,
+            "window_began_at": now.window and _said(now.window[0]),
+            "window_ended_at": now.window and _said(now.window[1]),
             "certainty": now.certainty,
             "detail": now.detail,
         }
@@ -150,7 +153,7 @@ class FoldWriter:
     def _relink(self, kept: Mapping[int, Violation], visit_ids: Mapping[int, int]) -> None:
         """Unchanged violations may lie in a visit that has another id now."""
         links = [
-            {"of_violation": violation_id, "of_visit": visit_ids[now.visit_entered_ms]}
+            {"of_violation": violation_id, "of_visit": _visit_id(now, visit_ids)}
             for violation_id, now in kept.items()
         ]
         if links:
@@ -195,6 +198,16 @@ class FoldWriter:
 
     def _tell(self, table: Table, row_id: int) -> None:
         self._changed.append((f"{table.name}s", {f"{table.name}_id": row_id}))
+
+
+def _visit_id(broken: Violation, visit_ids: Mapping[int, int]) -> int | None:
+    entered_ms = broken.visit_entered_ms
+    return None if entered_ms is None else visit_ids[entered_ms]
+
+
+def _said(border_ms: int) -> int | None:
+    """An end of a window, None where it has none."""
+    return None if border_ms in (ALWAYS_MS, NEVER_MS) else border_ms
 
 
 def _evidence_key(broken: Violation) -> tuple[RuleName, int]:
@@ -249,7 +262,7 @@ def _visit_values(now: Visit) -> dict[str, Any]:
     }
 
 
-def _violation_of(row: Any, visit_entered_ms: int) -> Violation:
+def _violation_of(row: Any, visit_entered_ms: int | None) -> Violation:
     return Violation(
         RuleName(row.rule),
         row.fence_version,
@@ -258,4 +271,13 @@ def _violation_of(row: Any, visit_entered_ms: int) -> Violation:
         Certainty(row.certainty),
         visit_entered_ms,
         row.detail,
+        _window_of(row),
     )
+
+
+def _window_of(row: Any) -> tuple[int, int] | None:
+    """A window for want of a visit; its open ends are kept as null."""
+    if row.visit_id is not None:
+        return None
+    begin_ms, end_ms = row.window_began_at, row.window_ended_at
+    return ALWAYS_MS if begin_ms is None else begin_ms, NEVER_MS if end_ms is None else end_ms

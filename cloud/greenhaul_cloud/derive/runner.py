@@ -143,6 +143,7 @@ class Deriver:
             )
             borders = [next_border_ms(one, as_of_ms) for one in windows.values()]
             borders.append(readings.first_from(as_of_ms + 1))
+            borders.append(result.due_ms)
         due = [border for border in borders if border is not None and border <= TIME_MS_MAX]
         return _Folded(result, fences, last_as_of_ms, as_of_ms, min(due, default=None))
 

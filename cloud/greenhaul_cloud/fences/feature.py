@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -12,14 +12,12 @@ from greenhaul_cloud.fences.model import (
     NEVER_MS,
     Attributes,
     FenceVersion,
-    NoEntry,
-    Rule,
     Scope,
     Settings,
     Severity,
-    SpeedLimit,
 )
 from greenhaul_cloud.fences.rings import FeatureError
+from greenhaul_cloud.fences.rule_parsing import parse_rules
 from greenhaul_protocols.times import parse_time
 
 __all__ = ["FeatureError", "attributes_of", "parse_feature"]
@@ -33,15 +31,8 @@ PROPERTIES = (
 SECONDS_MAX = 86_400.0
 HYSTERESIS_M_MAX = 10_000.0
 GAP_M_MAX = 1_000_000.0
-SPEED_KMH_MAX = 1_000.0
 
 ID_LENGTH_MAX = 200
-RULES_MAX = 50  # far more than there are rules; a bound for hostile input
-
-# Rules of the fence model that this build cannot judge: named, so that a fence is not half obeyed.
-_NOT_YET_RULES = (
-    "allowed_hours", "must_stay", "max_dwell", "min_dwell", "must_visit_by", "transit_time",
-)  # fmt: skip
 
 # Foreign properties are kept out of the way, but one this similar to ours is a slip of the pen.
 _SLIP_CUTOFF = 0.85
@@ -102,7 +93,7 @@ def _version_of(
         version=version,
         area=geometry.area,
         circle=geometry.circle,
-        rules=_rules(properties.get("rules", [])),
+        rules=parse_rules(properties.get("rules") or []),
         settings=_settings(properties),
         applies_to=_scope(properties.get("applies_to") or {}),
         name=str(properties.get("name") or fence_id),
@@ -153,66 +144,6 @@ def _scope(applies_to: Any) -> Scope:
             raise FeatureError(f"applies_to.{name}: expected a list of texts")
         lists["vehicle_class" if name == "class" else name] = frozenset(map(_spelt, values))
     return Scope(**lists)
-
-
-def _rules(rules: Any) -> tuple[Rule, ...]:
-    if not isinstance(rules, list) or len(rules) > RULES_MAX:
-        raise FeatureError(f"rules: expected a list of at most {RULES_MAX}")
-    parsed = tuple(_rule(rule) for rule in rules)
-    names = [rule.name for rule in parsed]
-    for name in names:
-        if names.count(name) > 1:
-            raise FeatureError(f"rules: {name} stands twice; give it its own fence")
-    return parsed
-
-
-def _rule(rule: Any) -> Rule:
-    name = rule.get("rule") if isinstance(rule, Mapping) else None
-    if not isinstance(name, str):
-        raise FeatureError('rules: each is an object with a name, like {"rule": "no_entry"}')
-    if name in _NOT_YET_RULES:
-        raise FeatureError(f"rules: {name} is not judged by this build yet; leave it out")
-    if name not in RULES:
-        near = difflib.get_close_matches(name, [*RULES, *_NOT_YET_RULES], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(RULES)}"
-        raise FeatureError(f"rules: {name!r} is no rule{hint}")
-    try:
-        return RULES[name](rule)
-    except FeatureError as error:
-        raise FeatureError(f"rules: {name}: {error}") from error
-
-
-def _no_entry(rule: Mapping[str, Any]) -> Rule:
-    _only(rule, {"rule"}, {"hours"})
-    return NoEntry()
-
-
-def _speed_limit(rule: Mapping[str, Any]) -> Rule:
-    _only(rule, {"rule", "limit_kmh", "for_s"}, {"night_limit_kmh", "night_hours", "hours"})
-    if "limit_kmh" not in rule:
-        raise FeatureError("limit_kmh is missing")
-    return SpeedLimit(
-        limit_kmh=_number(rule, "limit_kmh", 0, 0, SPEED_KMH_MAX),
-        for_s=_number(rule, "for_s", 10, 0, SECONDS_MAX),
-    )
-
-
-RULES: dict[str, Callable[[Mapping[str, Any]], Rule]] = {
-    "no_entry": _no_entry,
-    "speed_limit": _speed_limit,
-}
-
-
-def _only(rule: Mapping[str, Any], known: set[str], not_yet: set[str]) -> None:
-    for name in rule:
-        if name in not_yet:
-            raise FeatureError(
-                f"{name} is not judged by this build yet; without it the rule always holds"
-            )
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known | not_yet, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise FeatureError(f"{name!r} is no limit of this rule{hint}")
 
 
 def _number(

@@ -6,44 +6,18 @@ counts as inside.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal
 
 from shapely import MultiPolygon, Polygon
 
 from greenhaul_cloud.fences.circle import Circle
+from greenhaul_cloud.fences.rules import Rule, RuleName
 
 Severity = Literal["info", "warning", "serious"]
 
 # The ends of time: far outside every instant RFC 3339 can say, well inside 64 bits.
 ALWAYS_MS = -(2**62)
 NEVER_MS = 2**62
-
-
-class RuleName(StrEnum):
-    """Rules this build judges."""
-
-    NO_ENTRY = "no_entry"
-    SPEED_LIMIT = "speed_limit"
-
-
-@dataclass(frozen=True, slots=True)
-class NoEntry:
-    """Being inside at all is the violation, from the first instant known."""
-
-    name = RuleName.NO_ENTRY
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedLimit:
-    """Reported speed, linear between readings, above the limit for at least `for_s` inside."""
-
-    limit_kmh: float
-    for_s: float = 10.0
-    name = RuleName.SPEED_LIMIT
-
-
-Rule = NoEntry | SpeedLimit
 
 
 @dataclass(frozen=True, slots=True)

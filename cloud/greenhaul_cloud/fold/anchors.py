@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from greenhaul_cloud.fences.model import RuleName, SpeedLimit
+from greenhaul_cloud.fences.rules import RuleName
 from greenhaul_cloud.fold.intervals import Side, Transition
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.windows import Window
+from greenhaul_cloud.rules.pieces import stretches_of
+from greenhaul_cloud.rules.speeding import limits_at
 
 Bools = NDArray[np.bool_]
 
@@ -46,13 +48,9 @@ def anchors(path: Path, windows: Sequence[Window], transitions: Sequence[Transit
 
 def _is_slow(path: Path, window: Window) -> Bools:
     """(n,) whether no limit in force is exceeded by the speed reported."""
+    time_ms, speed_kmh = path.track.device_time_ms, path.track.speed_kmh
     is_slow = np.ones(len(path.track), bool)
-    borders = [*(from_ms for from_ms, _ in window.phases[1:]), window.to_ms]
-    low = 0
-    for (_, version), border in zip(window.phases, borders, strict=True):
-        high = int(np.searchsorted(path.track.device_time_ms, border))
-        rule = version.rule(RuleName.SPEED_LIMIT)
-        if isinstance(rule, SpeedLimit):
-            is_slow[low:high] = ~(path.track.speed_kmh[low:high] > rule.limit_kmh)
-        low = high
+    for stretch in stretches_of(window, RuleName.SPEED_LIMIT):
+        low, high = np.searchsorted(time_ms, (stretch.from_ms, stretch.to_ms))
+        is_slow[low:high] = ~(speed_kmh[low:high] > limits_at(stretch, time_ms[low:high]))
     return is_slow

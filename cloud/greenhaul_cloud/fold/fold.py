@@ -16,6 +16,7 @@ from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.violations import violations_of
 from greenhaul_cloud.fold.visits import visits_of
 from greenhaul_cloud.fold.windows import ALWAYS, Interval, Window, begun, version_at, windows_of
+from greenhaul_cloud.hours.calendar import CHINA, Calendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def fold(
     *,
     as_of_ms: int,
     index: FenceIndex | None = None,
+    calendar: Calendar = CHINA,
 ) -> FoldResult:
     """Fold a whole track from scratch. Readings later than `as_of_ms` do not exist yet.
 
@@ -41,7 +43,7 @@ def fold(
     fence's versions, perhaps among others; built when absent.
     """
     path = Path(track.between(-NEVER_MS, as_of_ms + 1), index or FenceIndex(fence.versions))
-    return fold_path(path, windows_of(fence, scope), as_of_ms)
+    return fold_path(path, windows_of(fence, scope, calendar), as_of_ms)
 
 
 def fold_path(path: Path, windows: Sequence[Window], as_of_ms: int) -> FoldResult:
@@ -49,7 +51,7 @@ def fold_path(path: Path, windows: Sequence[Window], as_of_ms: int) -> FoldResul
     windows = begun(windows, as_of_ms)
     transitions = presence_of(path, windows, as_of_ms)
     visits = visits_of(transitions, version_at(windows))
-    violations = violations_of(visits, path, windows)
+    violations = violations_of(visits, path, windows, as_of_ms)
     return FoldResult(tuple(transitions), tuple(visits), tuple(violations))
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar
 
-from greenhaul_cloud.fences.model import NEVER_MS, RuleName
+from greenhaul_cloud.fences.model import NEVER_MS
+from greenhaul_cloud.fences.rules import RuleName
 
 
 class How(StrEnum):
@@ -80,15 +81,20 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule broken during a visit; `ended_ms` None: still broken as far as is known."""
+    """A rule broken; `ended_ms` None: still broken as far as is known.
+
+    It names its visit or, for want of one, the window in which a visit was wanted; that may be
+    without begin or end (`ALWAYS_MS`, `NEVER_MS`).
+    """
 
     rule: RuleName
     fence_version: int  # in force when it began
     began_ms: int
     ended_ms: int | None
     certainty: Certainty
-    visit_entered_ms: int  # names the visit
+    visit_entered_ms: int | None  # names the visit
     detail: dict[str, Any] = field(default_factory=dict)
+    window: tuple[int, int] | None = None
 
     UNSEEN: ClassVar[frozenset[str]] = frozenset({"visit_entered_ms"})
 

@@ -4,7 +4,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
-from greenhaul_cloud.fences.model import NEVER_MS, RuleName
+from greenhaul_cloud.fences.model import NEVER_MS
+from greenhaul_cloud.fences.rules import RuleName
 from greenhaul_cloud.fold.intervals import Violation, Visit
 
 K = TypeVar("K", bound=Hashable)

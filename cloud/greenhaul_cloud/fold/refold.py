@@ -5,20 +5,26 @@ from scratch over everything stored, whatever the order in which it came.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from greenhaul_cloud.fences.index import FenceIndex
-from greenhaul_cloud.fences.model import ALWAYS_MS, RuleName
+from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
+from greenhaul_cloud.fences.rules import RuleName
 from greenhaul_cloud.fold.evidence import evidence_of, evidence_span
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.matching import Matching, match
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.readings import Neighbourhood, ReadingWindow
+from greenhaul_cloud.fold.rejudging import StoredFold, next_deadline_ms, rejudged
 from greenhaul_cloud.fold.resume import Outcome, Resumption
-from greenhaul_cloud.fold.violations import presence_violations_of
+from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.visits import transitions_of, visits_of
 from greenhaul_cloud.fold.windows import Interval, Window, begun, version_at
+from greenhaul_cloud.rules.known import Known
+from greenhaul_cloud.rules.wanting import has_wanting
+
+__all__ = ["Refold", "StoredFold", "VehicleRefold", "refold"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -26,14 +32,6 @@ K = TypeVar("K", bound=Hashable)
 CHANGES_APART_MS = 300_000
 
 EvidenceKey = tuple[RuleName, int]  # rule and began_ms: unique for one vehicle and fence
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFold(Generic[K]):
-    """What the store holds of one vehicle and fence: all of it, withdrawn intervals left out."""
-
-    visits: Sequence[tuple[K, Visit]] = ()
-    violations: Sequence[tuple[K, Violation]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +55,13 @@ class Refold(Generic[K]):
 class VehicleRefold(Generic[K]):
     """What to write for one vehicle, by fence id; fences in which nothing changed are left out.
 
-    readings_read: how many readings were loaded to find this out.
+    readings_read: how many readings were loaded to find this out. due_ms: when time alone will
+    break a rule or heal it, window borders left aside; NEVER_MS if never.
     """
 
     fences: Mapping[str, Refold[K]]
     readings_read: int
+    due_ms: int = NEVER_MS
 
 
 def refold(
@@ -90,6 +90,10 @@ def refold(
         fence_id: _resumption(begun(fences.get(fence_id, ()), as_of_ms), held, frozen_before_ms)
         for fence_id, held in stored.items()
     }
+    for fence_id, windows in fences.items():
+        if fence_id not in resumptions and has_wanting(windows):
+            windows = begun(windows, as_of_ms)
+            resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
     spans = _joined(changes)
     readings_read = 0
     for number, span in enumerate(spans):
@@ -102,15 +106,18 @@ def refold(
         waiting = [r for r in resumptions.values() if r.concerns(path, hood, span)]
         _fold_in(waiting, path, hood, spans[number:], as_of_ms)
         readings_read += hood.readings_read
-    results = {}
-    evidence_readings = _Counted(readings, as_of_ms)
+    results, due_ms = {}, NEVER_MS
+    counted = _Counted(readings)
+    known = Known(counted, as_of_ms)
     for fence_id, resumption in resumptions.items():
-        if resumption.replaced:
+        visits = visits_of(resumption.transitions, version_at(resumption.windows))
+        if resumption.replaced or has_wanting(resumption.windows):
             held = stored.get(fence_id, StoredFold())
-            result = _result_of(resumption, held, spans, evidence_readings, why)
+            result = _result_of(resumption, visits, held, spans, known, why)
             if not result.is_unchanged:
                 results[fence_id] = result
-    return VehicleRefold(results, readings_read + evidence_readings.readings_read)
+        due_ms = min(due_ms, next_deadline_ms(visits, resumption.windows, as_of_ms))
+    return VehicleRefold(results, readings_read + counted.readings_read, due_ms)
 
 
 def _resumption(
@@ -144,15 +151,13 @@ def _fold_in(
 
 def _result_of(
     resumption: Resumption,
+    visits: Sequence[Visit],
     held: StoredFold[K],
     changes: Sequence[Interval],
-    readings: "_Counted",
+    known: Known,
     why: str,
 ) -> Refold[K]:
-    visits = visits_of(resumption.transitions, version_at(resumption.windows))
-    violations = presence_violations_of(visits, resumption.windows)
-    violations += [_renamed(v, visits) for v in resumption.speeding]
-    violations.sort(key=lambda violation: (violation.began_ms, violation.rule))
+    violations = rejudged(resumption, visits, held, changes, known)
     matched = match(held.violations, violations, why)
     new = (*matched.added, *(amendment.now for amendment in matched.amended))
     touched = {(violation.rule, violation.began_ms): violation for violation in new}
@@ -163,30 +168,29 @@ def _result_of(
     return Refold(
         visits=match(held.visits, visits, why),
         violations=matched,
-        evidence={key: readings.evidence(violation) for key, violation in touched.items()},
+        evidence={key: _evidence(known, violation) for key, violation in touched.items()},
     )
 
 
-def _renamed(violation: Violation, visits: Iterable[Visit]) -> Violation:
-    """The same violation, naming the visit it lies in as that is now."""
-    entered_ms = max(v.entered_ms for v in visits if v.entered_ms <= violation.began_ms)
-    return replace(violation, visit_entered_ms=entered_ms)
+def _evidence(known: Known, violation: Violation) -> dict[str, Any]:
+    """Evidence of a violation from the readings around its beginning."""
+    low_ms, high_ms = evidence_span(violation)
+    return evidence_of(known.load(low_ms, high_ms + 1), violation)
 
 
 class _Counted:
-    """Loads evidence and counts the readings."""
+    """A reading window that counts what is loaded."""
 
-    def __init__(self, readings: ReadingWindow, as_of_ms: int) -> None:
+    def __init__(self, readings: ReadingWindow) -> None:
         self._readings = readings
-        self._as_of_ms = as_of_ms
+        self.last_before, self.first_from = readings.last_before, readings.first_from
         self.readings_read = 0
 
-    def evidence(self, violation: Violation) -> dict[str, Any]:
-        """Evidence of a violation from the readings around its beginning."""
-        low_ms, high_ms = evidence_span(violation)
-        track = self._readings.load(low_ms, min(high_ms, self._as_of_ms) + 1).ordered()
+    def load(self, from_ms: int, to_ms: int) -> Track:
+        """Readings with from_ms ≤ device time < to_ms."""
+        track = self._readings.load(from_ms, to_ms)
         self.readings_read += len(track)
-        return evidence_of(track, violation)
+        return track
 
 
 def _joined(changes: Iterable[Interval]) -> list[Interval]:

@@ -7,13 +7,13 @@ from itertools import takewhile
 
 import numpy as np
 
-from greenhaul_cloud.fences.model import NEVER_MS, RuleName
+from greenhaul_cloud.fences.model import NEVER_MS
 from greenhaul_cloud.fold.anchors import anchors, sides_at
 from greenhaul_cloud.fold.fold import Anchor, presence_of
 from greenhaul_cloud.fold.intervals import Side, Transition, Violation
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.readings import Neighbourhood
-from greenhaul_cloud.fold.violations import violations_of
+from greenhaul_cloud.fold.violations import speeding_violations
 from greenhaul_cloud.fold.visits import visits_of
 from greenhaul_cloud.fold.windows import Interval, Window, version_at
 
@@ -96,7 +96,7 @@ class Resumption:
         ]
         if len(path.track) == 0:
             overlapping = []
-        judged = violations_of(overlapping, path, self.windows, (RuleName.SPEED_LIMIT,))
+        judged = speeding_violations(overlapping, path, self.windows)
         self.speeding = sorted(
             (
                 *(v for v in self.speeding if not from_ms <= v.began_ms < to_ms),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes, Fence, FenceVersion
 from greenhaul_cloud.fold.intervals import How
+from greenhaul_cloud.hours.calendar import CHINA, Calendar
 
 Interval = tuple[int, int]  # [from_ms, to_ms)
 
@@ -25,6 +26,7 @@ class Window:
     began_by: How
     ended_by: How
     phases: tuple[tuple[int, FenceVersion], ...]
+    calendar: Calendar = CHINA  # days off, for rules with hours
 
     def version_at(self, time_ms: int) -> FenceVersion:
         """The version in force; before the window, its first."""
@@ -44,7 +46,9 @@ def begun(windows: Iterable[Window], as_of_ms: int) -> tuple[Window, ...]:
     )
 
 
-def windows_of(fence: Fence, scope: Sequence[Interval] = ALWAYS) -> tuple[Window, ...]:
+def windows_of(
+    fence: Fence, scope: Sequence[Interval] = ALWAYS, calendar: Calendar = CHINA
+) -> tuple[Window, ...]:
     """The fence's windows for a vehicle that `scope` (disjoint, in order) says it binds.
 
     A border is by `version` where the version changes there, else by `scope`.
@@ -63,10 +67,11 @@ def windows_of(fence: Fence, scope: Sequence[Interval] = ALWAYS) -> tuple[Window
                 phases = last.phases
                 if phases[-1][1] is not version:
                     phases += ((low, version),)
-                windows[-1] = Window(last.from_ms, high, last.began_by, ended_by, phases)
+                windows[-1] = replace(last, to_ms=high, ended_by=ended_by, phases=phases)
             else:
                 began_by = How.VERSION if low in borders else How.SCOPE
-                windows.append(Window(low, high, began_by, ended_by, ((low, version),)))
+                phase = ((low, version),)
+                windows.append(Window(low, high, began_by, ended_by, phase, calendar))
     return tuple(windows)
 
 
