@@ -24,6 +24,7 @@ from greenhaul_protocols.jt808.events import (
 from greenhaul_protocols.jt808.explain import Line, explain, explain_header
 from greenhaul_protocols.jt808.framing import Frame, FrameReader, Malformed, content_of
 from greenhaul_protocols.jt808.header import Header, split_header
+from greenhaul_protocols.jt808.messages_records import CompressedReport
 from greenhaul_protocols.times import TIME_MS_MAX, format_time
 
 # Terminals whose split messages and editions are remembered; an archive may hold a whole city.
@@ -165,6 +166,9 @@ def _answer_json(number: int, event: Event, revision: int) -> dict[str, Any]:
             return answer | {"body": {"raw": event.body.hex()}, "reading": None}
         case Received():
             answer["body"] = describe.body_json(event.message, event.revision)
+            if isinstance(event.message, CompressedReport):
+                plain = event.message.decompressed()
+                answer["body"]["decompressed"] = None if plain is None else plain.hex()
             if event.rest:
                 answer["rest"] = event.rest.hex()
     readings = readings_of(

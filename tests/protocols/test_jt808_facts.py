@@ -68,6 +68,7 @@ from greenhaul_protocols.jt808.messages_media import (
     StoredMedia,
 )
 from greenhaul_protocols.jt808.messages_records import (
+    DECOMPRESSED_SIZE_MAX,
     CanFrame,
     CanId,
     CanReport,
@@ -294,6 +295,16 @@ def test_the_long_maker_of_2019_is_found_by_what_fits() -> None:
     attributes = TerminalAttributesLongMaker(4, "12345678901", "M", "T", "0" * 20, "h", "f", 1, 2)
     body = encode(attributes, 2019)
     assert read_body(0x0107, body, 2019) == (attributes, b"", 2019)
+
+
+def test_compressed_bytes_are_unpacked_within_bounds() -> None:
+    plain = b"position" * 100
+    report = CompressedReport.of(plain)
+    assert report.data[:2] == b"\x1f\x8b"
+    assert decode(CompressedReport, encode(report, 2013), 2013)[0].decompressed() == plain
+    assert CompressedReport(report.data[:-1]).decompressed() is None
+    assert CompressedReport(b"no gzip").decompressed() is None
+    assert CompressedReport.of(bytes(DECOMPRESSED_SIZE_MAX + 1)).decompressed() is None
 
 
 def test_parameter_ids_of_two_bytes_are_found_by_what_fits() -> None:

@@ -99,7 +99,8 @@ def fits(content: bytes) -> bool:
 
 def _deviating_content(wire: bytes) -> bytes | None:
     """Header and body of what was escaped twice or not at all; None if it is neither."""
-    if b"\x7d" not in wire and DELIMITER not in wire:
+    is_short = len(wire) < CONTENT_SIZE_MIN
+    if is_short or (b"\x7d" not in wire and DELIMITER not in wire):
         return None
     readings = [wire]
     with suppress(DecodeError):

@@ -1,5 +1,6 @@
 """Recorder, waybill, driver, CAN frames, pass-through, keys."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -38,6 +39,11 @@ PASS_THROUGH_TYPES = Meanings(
         0xF8: "what units there are",
     }
 )
+
+
+_GZIP = 31  # zlib's number for it
+# A peer can send a few bytes that swell to gigabytes; an hour of location reports is a tenth of it.
+DECOMPRESSED_SIZE_MAX = 4 * 1024 * 1024
 
 
 @message(0x8700, clause="8.43")
@@ -181,6 +187,21 @@ class CompressedReport:
     """Bytes in gzip (数据压缩上报)."""
 
     data: Annotated[bytes, Bytes(Dword_)]
+
+    @classmethod
+    def of(cls, plain: bytes) -> "CompressedReport":
+        """A report of these bytes."""
+        gzip = zlib.compressobj(wbits=_GZIP)
+        return cls(gzip.compress(plain) + gzip.flush())
+
+    def decompressed(self) -> bytes | None:
+        """What was compressed; None if it is no gzip, cut short, or larger than is sensible."""
+        gzip = zlib.decompressobj(wbits=_GZIP)
+        try:
+            plain = gzip.decompress(self.data, DECOMPRESSED_SIZE_MAX)
+        except zlib.error:
+            return None
+        return plain if gzip.eof else None
 
 
 @message(0x8A00, clause="8.64")
