@@ -19,6 +19,7 @@ from tests.cloud.fold_cases import (
 from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
+from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.fleet import FleetVisits, fold_fleet
 from greenhaul_cloud.fold.fold import fold
 from greenhaul_cloud.fold.intervals import Visit
@@ -83,7 +84,7 @@ def _one_by_one(tracks: Sequence[Track], fences: Sequence[Fence]) -> dict[tuple[
 def _at_once(tracks: Sequence[Track], fences: Sequence[Fence]) -> FleetVisits:
     index = FenceIndex([version for fence in fences for version in fence.versions])
     windows = {fence.fence_id: windows_of(fence) for fence in fences}
-    return fold_fleet(tracks, windows, as_of_ms=AS_OF_MS, index=index)
+    return fold_fleet(Fleet.of(tracks), windows, as_of_ms=AS_OF_MS, index=index)
 
 
 def _compared(seed: int) -> tuple[int, int]:

@@ -74,12 +74,12 @@ class Edges:
         self._occupancy = Occupancy(start, end, margin)
         low, high = np.minimum(start, end) - margin, np.maximum(start, end) + margin
         self._trees = [
-            (first, shapely.STRtree(shapely.box(*low[rows].T, *high[rows].T)))
+            (first, shapely.STRtree(_diagonals(low[rows], high[rows])))
             for first in range(0, len(low), _TREE_EDGES_MAX)
             for rows in (slice(first, first + _TREE_EDGES_MAX),)
         ]
         for _, tree in self._trees:
-            tree.query(shapely.box(0, 0, 0, 0))  # trees are built when first asked: not in traffic
+            tree.query(shapely.Point(0, 0))  # trees are built when first asked: not in traffic
 
     def _drawn(self, areas: NDArray[np.object_]) -> tuple[Float64s, Float64s, Indices, Bools]:
         """Begin and end (m, 2) in degrees and slot of each edge, and whether it is an arc's box."""
@@ -127,8 +127,8 @@ class Edges:
     def pairs(self, at: Complexes, run: Complexes, piece: Indices) -> Pairs:
         """What the chosen pieces (of those from `at` along `run`, degrees) find."""
         begin, end = at[piece], at[piece] + run[piece]
-        boxes = shapely.box(*_boxes(begin, end))
-        found = [(*tree.query(boxes), first) for first, tree in self._trees]
+        lines = _diagonals(_columns(begin), _columns(end))
+        found = [(*tree.query(lines), first) for first, tree in self._trees]
         row = np.concatenate([rows for rows, _, _ in found])
         edge = np.concatenate([edges + first for _, edges, first in found])
         slot = self._slot[edge]
@@ -174,6 +174,16 @@ class Edges:
         for column in (crossings, lows, highs):
             column[stands] = np.nan
         return Pairs(slot, piece, distance_m, crossings, lows, highs)
+
+
+def _diagonals(start: Float64s, end: Float64s) -> NDArray[np.object_]:
+    """Lines (m,) between points (m, 2): a tree that is asked no predicate sees but their boxes."""
+    return np.asarray(shapely.linestrings(np.stack((start, end), axis=1)), dtype=object)
+
+
+def _columns(degrees: Complexes) -> Float64s:
+    """(m, 2) of (m,) complex numbers."""
+    return degrees.view(np.float64).reshape(-1, 2)
 
 
 def _boxes(start: Complexes, end: Complexes) -> tuple[Float64s, Float64s, Float64s, Float64s]:

@@ -23,11 +23,15 @@ from greenhaul_cloud.fences.survey import (
     Indices,
     Meetings,
     Survey,
+    Uint8s,
     class_of,
 )
 
 # Pieces looked up in one go: bounds the memory of the pair columns (some 300 bytes a pair).
 PIECES_MAX = 20_000
+
+_CutRows = tuple[Indices, Float64s, Uint8s]
+_NO_CUTS: _CutRows = (np.empty(0, np.intp), np.empty(0), np.empty(0, np.uint8))
 
 # A piece of path shorter than this part of its segment is a rounding error, not a stay.
 _PART_MIN = 1e-12
@@ -39,6 +43,7 @@ class FenceIndex:
     def __init__(self, versions: Sequence[FenceVersion]) -> None:
         self.versions = tuple(versions)
         self.slot_of = {(v.fence_id, v.version): i for i, v in enumerate(self.versions)}
+        self.settings = frozenset(v.settings for v in self.versions)
         self._areas = np.array([v.area for v in self.versions], dtype=object)
         shapely.prepare(self._areas)
         self._area_tree = shapely.STRtree(self._areas)
@@ -80,16 +85,18 @@ class FenceIndex:
         parts = list(self._parts(at, run))
         nears, on_edges, cut_rows = zip(*parts, strict=True) if parts else ((), (), ())
         nothing = np.empty((2, 0), np.intp)
-        rows = np.concatenate((np.empty((4, 0)), *cut_rows), axis=1)
-        rows = rows[:, np.lexsort((rows[2], rows[1], rows[0]))]
-        slot, segment = rows[:2].astype(np.intp)
+        columns = list(zip(_NO_CUTS, *cut_rows, strict=True))
+        keys, part, place = (np.concatenate(column) for column in columns)
+        # Each run of pieces is in order; a stable sort merges them.
+        order = np.argsort(keys, kind="stable")
+        slot, segment = np.divmod(keys[order], max(len(at), 1))
         return Meetings(
             np.concatenate((nothing, *nears), axis=1),
             np.concatenate((nothing, *on_edges), axis=1),
-            Cuts(slot, segment, rows[2], rows[3].astype(np.uint8)),
+            Cuts(slot, segment, part[order], place[order]),
         )
 
-    def _parts(self, at: Complexes, run: Complexes) -> Iterator[tuple[Indices, Indices, Float64s]]:
+    def _parts(self, at: Complexes, run: Complexes) -> Iterator[tuple[Indices, Indices, _CutRows]]:
         """(slot, point) near an edge, (slot, point) on one, and cut rows, of runs of pieces."""
         if not self.versions:
             return
@@ -102,15 +109,15 @@ class FenceIndex:
             on_edge = where[:, pairs.distance_m <= EDGE_CLEARANCE_M]
             yield near, on_edge, self._cut_rows(at, run, pairs)
 
-    def _cut_rows(self, at: Complexes, run: Complexes, pairs: Pairs) -> Float64s:
-        """(slot, segment, part, class after) of every change of class within drawn segments."""
+    def _cut_rows(self, at: Complexes, run: Complexes, pairs: Pairs) -> _CutRows:
+        """(slot × points + segment, part, class after) of every change within drawn segments."""
         size = len(at)
         key = pairs.slot * size + pairs.piece
         crosses, is_near = np.isfinite(pairs.crossings), np.isfinite(pairs.lows)
         is_met = crosses.any(axis=1) | is_near.any(axis=1)
         keys, group = np.unique(key[is_met], return_inverse=True)
         if len(keys) == 0:
-            return np.empty((4, 0))
+            return _NO_CUTS
         group_of_pair = np.full(len(key), -1)
         group_of_pair[is_met] = group
         crossing_group = group_of_pair[np.nonzero(crosses)[0]]
@@ -146,7 +153,7 @@ class FenceIndex:
         after = class_of(is_inside, near_count[lasts] > 0)
         changes = is_first
         changes[1:] |= after[1:] != after[:-1]
-        return np.stack((row_slot, row_piece, part, after))[:, changes]
+        return keys[rows_group[changes]], part[changes], after[changes]
 
 
 def _last_true(marked: Bools) -> Indices:

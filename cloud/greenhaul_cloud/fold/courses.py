@@ -29,23 +29,52 @@ _BREAK = 3
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Tracks laid end to end: vehicle v has the readings `first[v]` to `first[v + 1] - 1`."""
+    """Tracks laid end to end, those without readings left out.
+
+    Vehicle v has the readings `first[v]` to `first[v + 1] - 1`; `number[v]` is what the caller
+    knows it by.
+    """
 
     track: Track
     first: Indices
+    number: Indices
 
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> "Fleet":
-        """A fleet of tracks, none of them empty; a vehicle is the place of its track."""
-        first = np.cumsum([0, *map(len, tracks)])
-        columns = (np.concatenate([getattr(t, f.name) for t in tracks]) for f in fields(Track))
-        return cls(Track(*columns), first)
+        """A fleet of ordered tracks, each known by its place."""
+        sizes = np.array([len(track) for track in tracks], dtype=np.intp)
+        columns = (
+            np.concatenate([getattr(track, f.name) for track in (Track.empty(), *tracks)])
+            for f in fields(Track)
+        )
+        return cls._of_sizes(Track(*columns), sizes, np.arange(len(tracks)))
+
+    @classmethod
+    def _of_sizes(cls, track: Track, sizes: Indices, number: Indices) -> "Fleet":
+        is_present = sizes > 0
+        first = np.append(0, np.cumsum(sizes[is_present]))
+        return cls(track, first, number[is_present])
+
+    def __len__(self) -> int:
+        return len(self.number)
 
     @property
     def vehicle(self) -> Indices:
         """(n,) the vehicle of each reading."""
-        vehicle: Indices = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+        vehicle: Indices = np.repeat(np.arange(len(self)), np.diff(self.first))
         return vehicle
+
+    def until(self, as_of_ms: int) -> "Fleet":
+        """Readings at or before an instant."""
+        is_kept = self.track.device_time_ms <= as_of_ms
+        if is_kept.all():
+            return self
+        sizes = np.bincount(self.vehicle[is_kept], minlength=len(self))
+        return self._of_sizes(self.track.take(is_kept), sizes, self.number)
+
+    def track_of(self, vehicle: int) -> Track:
+        """The track of one vehicle."""
+        return self.track.take(slice(int(self.first[vehicle]), int(self.first[vehicle + 1])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +85,7 @@ class Course:
     slot: Indices  # (streams,)
     vehicle: Indices  # (streams,)
     is_hard: Bools  # (streams,) what events say of it is not all
+    is_gap: Bools  # (n - 1,) the segments of the fleet that nobody saw
 
 
 class Courses:
@@ -71,7 +101,7 @@ class Courses:
         self._at = fleet.track.longitude_deg + 1j * fleet.track.latitude_deg
         self._is_break = np.zeros(max(self._size - 1, 0), bool)
         self._is_break[fleet.first[1:-1] - 1] = True
-        drawn = self._segments.drawn([v.settings for v in index.versions]) & ~self._is_break
+        drawn = self._segments.drawn(index.settings) & ~self._is_break
         self._meetings = index.meet(fleet.track.longitude_deg, fleet.track.latitude_deg, drawn)
         self._near = self._keys(*self._meetings.near)
         self._on_edge = self._keys(*self._meetings.on_edge)
@@ -85,17 +115,18 @@ class Courses:
         rows = np.flatnonzero(is_chosen[cuts.slot] & (kinds[cuts.segment] == PATH))
         cuts = Cuts(cuts.slot[rows], cuts.segment[rows], cuts.part[rows], cuts.place[rows])
         unseen = self._unseen(kinds, is_chosen)
-        met = np.unique(cuts.slot * self._size + cuts.segment)
+        met = _each_once(cuts.slot * self._size + cuts.segment)
         jumps = unseen[kinds[unseen % self._size] == PATH]
-        known = np.union1d(np.union1d(met, met + 1), np.union1d(jumps, jumps + 1))
+        known = _merged(met, met + 1, jumps, jumps + 1)
         place = self._places(known)
-        hard = self._hard(kinds, unseen)
-        return self._joined(cuts, known, place, hard, is_chosen)
+        events, slot, vehicle, is_hard = self._joined(
+            cuts, known, place, self._hard(kinds, unseen), is_chosen
+        )
+        return Course(events, slot, vehicle, is_hard, kinds == GAP)
 
     def _keys(self, slot: Indices, point: Indices) -> Indices:
         """Sorted numbers, each for a slot and a point (or the segment that begins there)."""
-        keys: Indices = np.unique(slot * self._size + point)
-        return keys
+        return _merged(slot * self._size + point)
 
     def _places(self, keys: Indices) -> Uint8s:
         """Class of each point by its slot."""
@@ -109,21 +140,21 @@ class Courses:
         here[:-1] = ~is_drawn & (kinds != _BREAK)
         # Where no edge is, both ends of a segment are of one class: only a gap asks for it, too.
         is_asked = here.copy()
-        is_asked[:-1] &= (kinds == GAP) | self._is_busy(here[:-1])
+        quiet = np.flatnonzero(here[:-1] & (kinds != GAP))
+        is_asked[quiet] = self._index.is_busy(
+            self._at[quiet], self._at[quiet + 1] - self._at[quiet]
+        )
         ends = is_asked.copy()
         ends[1:] |= is_asked[:-1]
         point = np.flatnonzero(ends)
         slot, held = self._index.held(self._at.real[point], self._at.imag[point])
-        touched = np.union1d(slot * self._size + point[held], self._near)
+        near = self._near[ends[self._near % self._size]]
+        touched = _merged(slot * self._size + point[held], near)
         touched = touched[is_chosen[touched // self._size]]
-        candidates = np.union1d(touched, touched - 1)
+        candidates = _merged(touched, touched - 1)
         segment = candidates % self._size
         unseen: Indices = candidates[(candidates >= 0) & is_asked[segment]]
         return unseen
-
-    def _is_busy(self, asked: Bools) -> Bools:
-        """(n - 1,) of the segments asked for, those that may come near an edge."""
-        return asked & self._index.is_busy(self._at[:-1], np.diff(self._at))
 
     def _hard(self, kinds: Uint8s, unseen: Indices) -> Indices:
         """Keys of (slot, segment) that make a stream hard: a gap that is met by either end, and
@@ -137,14 +168,14 @@ class Courses:
 
     def _joined(
         self, cuts: Cuts, known: Indices, place: Uint8s, hard: Indices, is_chosen: Bools
-    ) -> Course:
+    ) -> tuple[Events, Indices, Indices, Bools]:
         """Events of cuts, of known points, and of the first reading of each stream."""
-        size, vehicles = self._size, len(self._fleet.first) - 1
+        size, vehicles = self._size, len(self._fleet)
         first = self._fleet.first[:-1]
         slot, vehicle = self._index.held(self._at.real[first], self._at.imag[first])
         begins = slot[is_chosen[slot]] * vehicles + vehicle[is_chosen[slot]]
         met = [keys // size * vehicles + self._vehicle[keys % size] for keys in (known, hard)]
-        streams = np.unique(np.concatenate((begins, *met)))
+        streams = _merged(begins, *met)
         slot, vehicle = streams // vehicles, streams % vehicles
         begin_keys = slot * size + first[vehicle]
         time_ms, cut_keys, cut_ms, cut_place = self._timed(cuts, known, place)
@@ -160,7 +191,7 @@ class Courses:
         stream = np.searchsorted(streams, point // size * vehicles + self._vehicle[point % size])
         is_hard = np.zeros(len(streams), bool)
         is_hard[np.searchsorted(streams, met[1])] = True
-        return Course(Events(stream, at_ms, places), slot, vehicle, is_hard)
+        return Events(stream, at_ms, places), slot, vehicle, is_hard
 
     def _timed(
         self, cuts: Cuts, known: Indices, place: Uint8s
@@ -177,6 +208,19 @@ class Courses:
         is_last = np.ones(len(keys), bool)
         is_last[:-1] = (np.diff(keys) != 0) | (np.diff(cut_ms) != 0)
         return time_ms, keys[is_last], cut_ms[is_last], cuts.place[kept][is_last]
+
+
+def _merged(*columns: Indices) -> Indices:
+    """All numbers of some columns, sorted, each once."""
+    # A stable sort runs through what is sorted already: much of it is.
+    return _each_once(np.sort(np.concatenate(columns), kind="stable"))
+
+
+def _each_once(ordered: Indices) -> Indices:
+    """The numbers of a sorted column, each once."""
+    kept = np.ones(len(ordered), bool)
+    kept[1:] = ordered[1:] != ordered[:-1]
+    return ordered[kept]
 
 
 def _is_in(keys: Indices, among: Indices) -> Bools:

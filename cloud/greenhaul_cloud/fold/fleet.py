@@ -18,9 +18,7 @@ from greenhaul_cloud.fold.courses import Course, Courses, Fleet
 from greenhaul_cloud.fold.fold import presence_of
 from greenhaul_cloud.fold.intervals import Certainty, How, Visit
 from greenhaul_cloud.fold.path import Path
-from greenhaul_cloud.fold.segments import GAP, Segments
 from greenhaul_cloud.fold.stays import Stays, stays_of
-from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.visits import visits_of
 from greenhaul_cloud.fold.windows import Window, begun, version_at
 
@@ -56,7 +54,7 @@ class FleetVisits:
         return sum(len(c.vehicle) for c in self.columns) + sum(map(len, self.plain.values()))
 
     def by_vehicle(self) -> dict[int, dict[str, list[Visit]]]:
-        """Visits as the plain fold gives them, by place of the track and fence id, in order."""
+        """Visits as the plain fold gives them, by number of the vehicle and fence id, in order."""
         found: dict[int, dict[str, list[Visit]]] = defaultdict(dict)
         for (vehicle, fence_id), visits in self.plain.items():
             if visits:
@@ -69,46 +67,50 @@ class FleetVisits:
 
 
 def fold_fleet(
-    tracks: Sequence[Track],
+    fleet: Fleet,
     windows: Mapping[str, Sequence[Window]],
     *,
     as_of_ms: int,
     index: FenceIndex,
 ) -> FleetVisits:
-    """Visits of every track (ordered) in every fence; readings after `as_of_ms` do not exist yet.
+    """Visits of every vehicle in every fence; readings after `as_of_ms` do not exist yet.
 
     windows: by fence id, the same for all the vehicles; a fence not named is not asked. index:
     holds every version in the windows.
     """
-    tracks = [track.between(-NEVER_MS, as_of_ms + 1) for track in tracks]
-    present = [i for i, track in enumerate(tracks) if len(track)]
-    if not present:
+    fleet = fleet.until(as_of_ms)
+    if len(fleet) == 0:
         return FleetVisits(index, [], {})
-    windows = {fence_id: begun(held, as_of_ms) for fence_id, held in windows.items()}
-    fleet = Fleet.of([tracks[i] for i in present])
+    windows = {fence_id: _begun(held, as_of_ms) for fence_id, held in windows.items()}
     courses = Courses(fleet, index)
     first_ms = fleet.track.device_time_ms[fleet.first[:-1]]
     last_ms = fleet.track.device_time_ms[fleet.first[1:] - 1]
-    names = np.array(present)
+    steady = _steady(windows, index, as_of_ms)
+    begins_ms, confirm_ms = np.zeros((2, len(index.versions)), np.int64)
+    for slot, from_ms in steady.items():
+        begins_ms[slot], confirm_ms[slot] = from_ms, index.versions[slot].settings.confirm_ms
     columns: list[StayColumns] = []
     hard: set[tuple[int, str]] = set()
-    steady = _steady(windows, index, as_of_ms)
     for settings, slots in _by_gaps(steady, index):
         course = courses.course(settings, slots)
-        confirm_ms = np.array([v.settings.confirm_ms for v in index.versions])[course.slot]
-        stays = stays_of(course.events, confirm_ms, last_ms[course.vehicle])
-        begins_ms = np.array([steady.get(slot, -NEVER_MS) for slot in range(len(index.versions))])
+        stays = stays_of(course.events, confirm_ms[course.slot], last_ms[course.vehicle])
         is_hard = course.is_hard | (begins_ms[course.slot] > first_ms[course.vehicle])
-        is_hard |= _are_gapped(fleet, settings, course, stays)
+        is_hard |= _are_gapped(fleet, course, stays)
         for stream in np.flatnonzero(is_hard).tolist():
-            fence_id = index.versions[int(course.slot[stream])].fence_id
-            hard.add((present[int(course.vehicle[stream])], fence_id))
+            version = index.versions[int(course.slot[stream])]
+            hard.add((int(course.vehicle[stream]), version.fence_id))
         stays = stays.take(~is_hard[stays.stream])
-        columns.append(
-            StayColumns(names[course.vehicle[stays.stream]], course.slot[stays.stream], stays)
-        )
+        numbers = fleet.number[course.vehicle[stays.stream]]
+        columns.append(StayColumns(numbers, course.slot[stays.stream], stays))
     unsteady = windows.keys() - {index.versions[slot].fence_id for slot in steady}
-    return FleetVisits(index, columns, _plain(tracks, windows, hard, unsteady, index, as_of_ms))
+    return FleetVisits(index, columns, _plain(fleet, windows, hard, unsteady, index, as_of_ms))
+
+
+def _begun(windows: Sequence[Window], as_of_ms: int) -> Sequence[Window]:
+    """As `begun`; most windows have begun in all their phases, and are as they were."""
+    if all(window.phases[-1][0] <= as_of_ms for window in windows):
+        return windows
+    return begun(windows, as_of_ms)
 
 
 def _steady(
@@ -135,16 +137,15 @@ def _by_gaps(slots: Mapping[int, int], index: FenceIndex) -> Iterator[tuple[Sett
         yield index.versions[members[0]].settings, np.array(members)
 
 
-def _are_gapped(fleet: Fleet, settings: Settings, course: Course, stays: Stays) -> Bools:
+def _are_gapped(fleet: Fleet, course: Course, stays: Stays) -> Bools:
     """(streams,) whether a gap begins during one of its stays, or before its end is confirmed."""
-    is_gap = Segments(fleet.track).kinds(settings) == GAP
-    is_gap[fleet.first[1:-1] - 1] = False
-    gaps_before = np.concatenate(([0], np.cumsum(is_gap), [0]))
-    gaps_before[-1] = gaps_before[-2]
+    gapped = np.zeros(len(course.slot), bool)
+    if not course.is_gap.any():
+        return gapped
+    gaps_before = np.append(np.append(0, np.cumsum(course.is_gap)), course.is_gap.sum())
     vehicle = course.vehicle[stays.stream]
     low = _readings_before(fleet, vehicle, stays.entered_ms)
     high = _readings_before(fleet, vehicle, stays.left_confirmed_ms)
-    gapped = np.zeros(len(course.slot), bool)
     gapped[stays.stream[gaps_before[high] > gaps_before[low]]] = True
     return gapped
 
@@ -160,7 +161,7 @@ def _readings_before(fleet: Fleet, vehicle: Indices, time_ms: Int64s) -> Indices
 
 
 def _plain(
-    tracks: Sequence[Track],
+    fleet: Fleet,
     windows: Mapping[str, Sequence[Window]],
     hard: set[tuple[int, str]],
     unsteady: set[str],
@@ -171,14 +172,14 @@ def _plain(
     by_vehicle: dict[int, set[str]] = defaultdict(set)
     for vehicle, fence_id in hard:
         by_vehicle[vehicle].add(fence_id)
-    asked = range(len(tracks)) if unsteady else sorted(by_vehicle)
+    asked = range(len(fleet)) if unsteady else sorted(by_vehicle)
     found = {}
     for vehicle in asked:
-        path = Path(tracks[vehicle], index)
+        path = Path(fleet.track_of(vehicle), index)
         for fence_id in by_vehicle[vehicle] | (unsteady & path.touched_fences()):
             held = windows[fence_id]
             transitions = presence_of(path, held, as_of_ms)
-            found[vehicle, fence_id] = visits_of(transitions, version_at(held))
+            found[int(fleet.number[vehicle]), fence_id] = visits_of(transitions, version_at(held))
     return found
 
 

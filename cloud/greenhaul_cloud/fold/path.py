@@ -63,7 +63,7 @@ class Path:
     @cached_property
     def survey(self) -> Survey:
         """Classes of readings and cuts of segments, found once for all versions."""
-        drawn = self.segments.drawn([version.settings for version in self.index.versions])
+        drawn = self.segments.drawn(self.index.settings)
         return self.index.survey(self.track.longitude_deg, self.track.latitude_deg, drawn)
 
     def slot(self, version: FenceVersion) -> int:

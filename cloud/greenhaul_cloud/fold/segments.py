@@ -1,6 +1,6 @@
 """What lies between two neighbouring readings: a path, a parking, or a gap nobody saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,9 @@ class Segments:
         )
         return kinds
 
-    def drawn(self, settings: Sequence[Settings]) -> Bools:
+    def drawn(self, settings: Iterable[Settings]) -> Bools:
         """(n - 1,) whether any of these settings lets the straight path be drawn."""
+        settings = tuple(settings)
         gap_s = max((s.gap_s for s in settings), default=0.0)
         gap_m = max((s.gap_m for s in settings), default=0.0)
         is_drawn: Bools = (self.duration_ms > 0) & ~self._is_parked & ~self._is_gap(gap_s, gap_m)
