@@ -30,17 +30,21 @@ class Backoff:
         """The broker took us."""
         self._connected_ms = now_ms
 
-    def delay_ms(self, now_ms: int, *, is_refused: bool) -> int:
-        """The connection is over, or never was: how long to wait."""
+    def delay_ms(self, now_ms: int, *, is_refused: bool, is_by_broker: bool = False) -> int:
+        """The connection is over, or never was: how long to wait.
+
+        is_by_broker: it hung up on us, in contrast to a line that died.
+        """
         began_ms, self._connected_ms = self._connected_ms, None
         if began_ms is not None and now_ms - began_ms >= STABLE_MS:
             self._delay_s, self._kicks = BACKOFF_S_MIN, 0
-        elif began_ms is not None:
+        elif began_ms is not None and is_by_broker:
             self._kicks += 1
         ceiling_s = min(3 * self._delay_s, BACKOFF_S_MAX)
         self._delay_s = self._random.uniform(BACKOFF_S_MIN, ceiling_s)
         # Jitter also there: a thousand gateways refused by one broker do not return together.
-        least_s = REFUSED_S_MIN * self._random.uniform(1, 2) if is_refused else 0.0
+        is_unwanted = is_refused or self.is_kicked
+        least_s = REFUSED_S_MIN * self._random.uniform(1, 2) if is_unwanted else 0.0
         return round(max(self._delay_s, least_s) * 1000)
 
     def forget(self) -> None:

@@ -176,7 +176,7 @@ class Uplink:
             case Connected(connection=self._connection):
                 self._connected(event)
             case Closed(connection=self._connection, reason=reason, is_refused=is_refused):
-                self._drop(reason, is_refused=is_refused)
+                self._drop(reason, is_refused=is_refused, is_by_broker=True)
             case Acked(connection=self._connection):
                 self._acked(event)
             case Arrived(connection=self._connection):
@@ -241,7 +241,14 @@ class Uplink:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
         self.on_change()
 
-    def _drop(self, reason: str, *, is_refused: bool = False, at_once: bool = False) -> None:
+    def _drop(
+        self,
+        reason: str,
+        *,
+        is_refused: bool = False,
+        is_by_broker: bool = False,
+        at_once: bool = False,
+    ) -> None:
         """This connection is over: forget what it carried, plan the next one."""
         wire, self._wire = self._wire, None
         if wire is not None:
@@ -254,7 +261,11 @@ class Uplink:
         now_ms = self._now_ms()
         if at_once:
             self._backoff.forget()
-        delay_ms = 0 if at_once else self._backoff.delay_ms(now_ms, is_refused=is_refused)
+        delay_ms = 0
+        if not at_once:
+            delay_ms = self._backoff.delay_ms(
+                now_ms, is_refused=is_refused, is_by_broker=is_by_broker
+            )
         self._connect_at_ms = now_ms + delay_ms
         hint = "; does another agent use this id?" if self._backoff.is_kicked else ""
         self._link = f"not connected: {reason[:160]}{hint}"

@@ -126,7 +126,9 @@ class Schedule:
             return live
         backlog_unacked = sum(one.size for one in unacked if one.cut.is_backlog)
         is_slow = backlog_unacked >= self._backlog_window
-        if is_slow or (room < 2 * BLOCK_SIZE_MAX and self._flights):
+        # What a live block may need is kept free.
+        is_tight = room < BLOCK_SIZE_MAX + 2 * BACKLOG_BLOCK_SIZE
+        if is_slow or (is_tight and self._flights):
             return None
         return self._backlog(view)
 
