@@ -113,7 +113,7 @@ def read_reports(data: bytes, *, received_time_ms: int) -> ReportColumns:
     is_other = (marks[1:] - marks[:-1] > 1) & ~found
     others = np.stack([marks[:-1][is_other], marks[1:][is_other] + 1], axis=1)
     if marks[0] > 0:
-        others = np.concatenate([np.array([[0, marks[0]]], np.int64), others])
+        others = np.concatenate([np.array([[0, marks[0] + 1]], np.int64), others])
     at = np.flatnonzero(found)
     spans = np.stack([marks[at], marks[at + 1] + 1], axis=1)
     return _columns(
@@ -177,21 +177,7 @@ def _columns(
     head_sizes = ends - starts - 1
     if count:
         head_sizes -= (wire[starts + 2].astype(np.int64) << 8 | wire[starts + 3]) & 0x3FF
-    fixed = np.zeros(count, np.dtype(_BODY))
-    phones = np.zeros((count, _PHONE_SIZE), np.uint8)
-    serials = np.zeros(count, np.uint16)
-    for head_size, layout in _LAYOUTS.items():
-        at = np.flatnonzero(head_sizes == head_size)
-        if len(at) == 0:
-            continue
-        rows = np.lib.stride_tricks.sliding_window_view(wire, layout.itemsize)[starts[at]]
-        records = rows.reshape(-1).view(layout)
-        whole = slice(None) if len(at) == count else at
-        for name, _ in _BODY:
-            fixed[name][whole] = records[name]
-        phone = records["phone"]
-        phones[whole, _PHONE_SIZE - phone.shape[1] :] = phone
-        serials[whole] = records["serial"]
+    fixed, phones, serials = _fixed_fields(wire, starts, head_sizes)
     item_spans = np.stack([starts + head_sizes + _BODY_SIZE_MIN, ends - 1], axis=1)
     items, has_others, is_repeated = _items(wire, item_spans)
     device_time_ms, quality = _usable_times(fixed["time"], received_time_ms)
@@ -222,6 +208,29 @@ def _columns(
         item_spans[keep],
         has_others[keep],
     )
+
+
+def _fixed_fields(
+    wire: Bytes, starts: Int64s, head_sizes: Int64s
+) -> tuple[NDArray[np.void], Bytes, NDArray[np.uint16]]:
+    """What lies at the same place in every report: body, terminal, serial."""
+    count = len(starts)
+    fixed = np.zeros(count, np.dtype(_BODY))
+    phones = np.zeros((count, _PHONE_SIZE), np.uint8)
+    serials = np.zeros(count, np.uint16)
+    for head_size, layout in _LAYOUTS.items():
+        at = np.flatnonzero(head_sizes == head_size)
+        if len(at) == 0:
+            continue
+        rows = np.lib.stride_tricks.sliding_window_view(wire, layout.itemsize)[starts[at]]
+        records = rows.reshape(-1).view(layout)
+        whole = slice(None) if len(at) == count else at
+        for name, _ in _BODY:
+            fixed[name][whole] = records[name]
+        phone = records["phone"]
+        phones[whole, _PHONE_SIZE - phone.shape[1] :] = phone
+        serials[whole] = records["serial"]
+    return fixed, phones, serials
 
 
 def _position_numbers(fixed: NDArray[np.void]) -> dict[str, NumberColumn]:

@@ -99,9 +99,11 @@ def other_columns(columns: ReportColumns) -> list[tuple[type[Reading], str, Numb
     ]
 
 
-def in_order(readings: list[Told]) -> list[Told]:
-    """A battery and a cargo reading of one report come in the order of their items, or ours."""
-    return sorted(readings, key=lambda r: (r["kind"] not in ("battery", "cargo"), repr(r)))
+def in_order(readings: list[Told]) -> tuple[list[Told], list[str]]:
+    """Positions and what is bad in the order of the stream. A battery and a cargo reading of one
+    report come in the order of its items from one reader, in ours from the other."""
+    others = [r for r in readings if r["kind"] in ("battery", "cargo")]
+    return [r for r in readings if r not in others], sorted(repr(sorted(r.items())) for r in others)
 
 
 SIZES = {0x01: 4, 0x02: 2, 0x03: 2, 0x06: 2, 0x30: 1, 0x31: 1, 0xD4: 1, 0xE4: 2}
@@ -167,7 +169,7 @@ def test_reports_are_rows_and_the_rest_is_named() -> None:
     data = b"rubbish" + one + beat + two + two[:20]
     columns = read_reports(data, received_time_ms=RECEIVED_MS)
     assert [data[a:b] for a, b in columns.spans.tolist()] == [one, two]
-    assert [data[a:b] for a, b in columns.others.tolist()] == [b"rubbish", beat]
+    assert [data[a:b] for a, b in columns.others.tolist()] == [b"rubbish\x7e", beat]
     assert data[columns.rest :] == two[:20]
     assert columns.serials.tolist() == [0, 2]
     assert columns.sources() == ["808:13912345678"] * 2

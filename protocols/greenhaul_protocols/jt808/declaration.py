@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
-from greenhaul_protocols.jt808.layouts import Fixed, Layout
+from greenhaul_protocols.jt808.layouts import Byte_, ByVersion, Counted, Fixed, Layout
 from greenhaul_protocols.jt808.notes import CountOf, IfLeft, When
 
 REVISIONS = (2011, 2013, 2019)
@@ -301,3 +301,9 @@ class Record(Layout):
         if type(value) is not self.cls:
             raise EncodeError(f"{value!r} is not a {self.cls.__name__}")
         return encode(value, self.revision)
+
+
+def counted_list(cls: Any) -> Layout:
+    """A list of records behind a BYTE count; 2011 counts twice: all, and those in this packet."""
+    both = Counted(Byte_, Record(cls), packet_count=Byte_)
+    return ByVersion({2011: both, 2013: Counted(Byte_, Record(cls))})

@@ -7,7 +7,7 @@ eight. Coordinates are unsigned, attribute bits say south and west.
 from dataclasses import dataclass
 from typing import Annotated
 
-from greenhaul_protocols.jt808.declaration import Record, message
+from greenhaul_protocols.jt808.declaration import Record, counted_list, message
 from greenhaul_protocols.jt808.layouts import (
     Bcd,
     Byte,
@@ -18,7 +18,6 @@ from greenhaul_protocols.jt808.layouts import (
     Degrees,
     Dword,
     Dword_,
-    Layout,
     Word,
     Word_,
 )
@@ -67,15 +66,6 @@ _Name = Annotated[str | None, ByVersion({2019: Text(Word_)})]
 _Ids = Annotated[tuple[int, ...], Counted(Byte_, Dword_)]  # none: all; 125 at most
 
 
-def _list_of(cls: type) -> Layout:
-    return ByVersion(
-        {
-            2011: Counted(Byte_, Record(cls), packet_count=Byte_),
-            2013: Counted(Byte_, Record(cls)),
-        }
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Circle:
     """One circle of 0x8600."""
@@ -99,7 +89,7 @@ class CircleSetting:
     """Circles to watch (设置圆形区域)."""
 
     action: Annotated[Byte, AREA_ACTIONS]
-    areas: Annotated[tuple[Circle, ...], _list_of(Circle)]
+    areas: Annotated[tuple[Circle, ...], counted_list(Circle)]
 
 
 @message(0x8601, clause="8.36")
@@ -134,7 +124,7 @@ class RectangleSetting:
     """Rectangles to watch (设置矩形区域)."""
 
     action: Annotated[Byte, AREA_ACTIONS]
-    areas: Annotated[tuple[Rectangle, ...], _list_of(Rectangle)]
+    areas: Annotated[tuple[Rectangle, ...], counted_list(Rectangle)]
 
 
 @message(0x8603, clause="8.38")

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from greenhaul_protocols.jt808.declaration import REVISIONS, Record, message, variant
+from greenhaul_protocols.jt808.declaration import REVISIONS, Record, counted_list, message, variant
 from greenhaul_protocols.jt808.layouts import (
     Byte,
     Byte_,
     ByVersion,
     Counted,
-    Layout,
     Word,
     Word_,
 )
@@ -23,16 +22,6 @@ SETTING_TYPES = Meanings(
 )
 
 QUESTION_BITS = BitNames({0: "urgent", 3: "tts", 4: "advertising_screen"})
-
-
-def _list_of(cls: type) -> Layout:
-    """A list behind its count; 2011 counts twice: all, and those in this packet."""
-    return ByVersion(
-        {
-            2011: Counted(Byte_, Record(cls), packet_count=Byte_),
-            2013: Counted(Byte_, Record(cls)),
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +40,7 @@ class EventSetting:
     setting_type: Annotated[Byte, SETTING_TYPES]
     events: Annotated[
         tuple[EventChoice, ...] | None,
-        _list_of(EventChoice),
+        counted_list(EventChoice),
         differs("setting_type", _DELETE_ALL),
     ] = None
 
@@ -118,7 +107,7 @@ class InformationMenu:
 
     setting_type: Annotated[Byte, SETTING_TYPES]
     entries: Annotated[
-        tuple[MenuEntry, ...] | None, _list_of(MenuEntry), differs("setting_type", _DELETE_ALL)
+        tuple[MenuEntry, ...] | None, counted_list(MenuEntry), differs("setting_type", _DELETE_ALL)
     ] = None
 
 
@@ -168,5 +157,5 @@ class PhoneBook:
 
     setting_type: Annotated[Byte, SETTING_TYPES]
     contacts: Annotated[
-        tuple[Contact, ...] | None, _list_of(Contact), differs("setting_type", _DELETE_ALL)
+        tuple[Contact, ...] | None, counted_list(Contact), differs("setting_type", _DELETE_ALL)
     ] = None
