@@ -8,10 +8,11 @@ from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
 
+from greenhaul_edge.outbox.schema import DamagedFile
 from greenhaul_protocols.catalogue import MediaPart, Reading, TimeQuality
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.series import Series, decode_body, encode_body, to_series
-from greenhaul_protocols.topics import LANE_BULK, LANE_LIVE, LANE_MAX
+from greenhaul_protocols.topics import LANE_BULK, LANE_LIVE
 
 # One chunk is decoded whole to cut a block from it, so both bound the memory this takes.
 CHUNK_READINGS_MAX, CHUNK_SIZE_MAX = 2_000, 512 * 1024
@@ -79,6 +80,14 @@ class Row(NamedTuple):
     crc: int
     body: bytes
 
+    @classmethod
+    def read(cls, columns: Sequence[object]) -> "Row":
+        """A row as SQLite gave it. Raises DamagedFile for one of other types."""
+        *integers, body = columns
+        if not isinstance(body, bytes) or not all(isinstance(one, int) for one in integers):
+            raise DamagedFile("a row is not what was written")
+        return cls._make(columns)
+
     @property
     def is_intact(self) -> bool:
         """Whether nothing of the row but its number can have changed since it was written."""
@@ -90,14 +99,12 @@ ROW_COLUMNS = 'lane, first, "count", priority, boot, from_ms, to_ms, committed_m
 # Set in the CRC of a row whose other columns are covered too; rows of version 1 cover their body.
 # `first` is not covered: a new epoch numbers the rows anew without rewriting their bodies.
 _SEALED = 1 << 32
-_SEALED_COLUMNS = struct.Struct("<BQbQqqq")
+_SEALED_COLUMNS = struct.Struct("<8q")
 
 
 def seal_of(row: Row) -> int:
     """The CRC of a row that covers every column but its number."""
-    if not 0 <= row.lane <= LANE_MAX:
-        return 0
-    columns = _SEALED_COLUMNS.pack(row.lane, row.readings, row.priority, *row[4:8])
+    columns = _SEALED_COLUMNS.pack(row.lane, 0, *row[2:8])
     return _SEALED | crc32(columns, crc32(row.body))
 
 
@@ -174,7 +181,7 @@ def chunks_from(
         (lane, first, last),
     )
     at = first
-    for row in map(Row._make, rows):
+    for row in map(Row.read, rows):
         chunk = Chunk(row.first, row.readings, row.body)
         if chunk.first > at or chunk.last < at:
             return

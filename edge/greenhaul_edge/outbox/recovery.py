@@ -23,7 +23,7 @@ from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.salvage import RawPages
 from greenhaul_edge.outbox.schema import DamagedFile, NewerFile
-from greenhaul_edge.outbox.wal import Tail, read_wal, tail_of
+from greenhaul_edge.outbox.wal import read_wal, tail_of
 from greenhaul_protocols.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ def open_outbox(
             path, gateway, boot=boot, now_ms=now_ms, bounds=bounds, live_lanes=live_lanes
         )
 
-    wal, tail, rows = _read_tail(path)
+    tail = _Tail(path)
     try:
         file = make()
     except (sqlite3.Error, DamagedFile, NewerFile) as error:
-        file = _make_another(path, error, now_ms, make, wal)
+        file = _make_another(path, error, now_ms, make, tail.wal)
     else:
         try:
-            _take_tail(file, tail, rows, now_ms)
+            tail.take(file, now_ms)
             if file.size <= CHECKED_AT_OPEN_MAX:
                 file.check(now_ms)
         except (sqlite3.Error, DamagedFile) as error:
@@ -187,38 +187,46 @@ class Salvage:
         _rename(aside, aside.with_name(self._name.replace(".damaged-", ".salvaged-")))
 
 
-def _read_tail(path: Path) -> tuple[bytes, Tail, list[Row]]:
-    """The WAL before SQLite opens it, and the rows in what SQLite will not take of it."""
-    wal = read_wal(path)
-    tail = tail_of(wal)
-    if not wal:
-        return wal, tail, []
-    with closing(RawPages(path)) as raw:
-        taken = {row.crc for place in range(tail.frames) for row in raw.rows(place)}
-        rows = {
-            row.crc: row
-            for place in range(tail.frames, raw.frames)
-            for row in raw.rows(place)
-            if row.crc not in taken and (row.first or place in tail.own)
-        }
-    return wal, tail, list(rows.values())
+class _Tail:
+    """A WAL as it was before SQLite opened it: SQLite takes what it can, and forgets the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self.wal = read_wal(path)
+        self._places: dict[Row, list[int]] = {}
+        if self.wal:
+            with closing(RawPages(path)) as raw:
+                for place in range(raw.frames):
+                    for row in raw.rows(place):
+                        self._places.setdefault(row, []).append(place)
+
+    def take(self, file: OutboxFile, now_ms: int) -> None:
+        """Append what was forgotten. Raises DamagedFile if that would leave a gap."""
+        unknown = file.unknown_rows(list(self._places))
+        if not unknown:
+            return
+        tail = tail_of(self.wal)
+        lost = [
+            row
+            for row in sorted(unknown, key=lambda row: (row.lane, row.first))
+            if all(place >= tail.frames for place in self._places[row])
+            and (row.first or not tail.own.isdisjoint(self._places[row]))
+        ]
+        # A single commit is what a power cut tears: nobody was told of it, nothing was sent.
+        if tail.commits > 1 and not _follow_on(file, lost):
+            raise DamagedFile(f"the WAL lost {tail.commits} commits")
+        if lost:
+            log.warning("outbox: %d rows taken from the torn end of the WAL", len(lost))
+            file.adopt(lost, now_ms, were_sent=True)
 
 
-def _take_tail(file: OutboxFile, tail: Tail, rows: list[Row], now_ms: int) -> None:
-    """Append what SQLite forgot of the WAL. Raises DamagedFile if that leaves a gap."""
-    lost = sorted(file.unknown_rows(rows), key=lambda row: (row.lane, row.first))
-    if not lost:
-        return
+def _follow_on(file: OutboxFile, rows: list[Row]) -> bool:
+    """Whether the rows go on where the file ends, so that they get the numbers they had."""
     next_numbers = {lane.lane: lane.next for lane in file.ledger.lanes.values()}
-    has_gap = False
-    for row in lost:
-        has_gap |= bool(row.first) and row.first != next_numbers.get(row.lane, 1)
+    for row in rows:
+        if row.first and row.first != next_numbers.get(row.lane, 1):
+            return False
         next_numbers[row.lane] = row.first + row.readings
-    # A single commit is what a power cut tears: nobody was told of it, and nothing of it was sent.
-    if has_gap and tail.commits > 1:
-        raise DamagedFile(f"the WAL lost {tail.commits} commits")
-    log.warning("outbox: %d rows taken from the torn end of the WAL", len(lost))
-    file.adopt(lost, now_ms, were_sent=True)
+    return True
 
 
 def _make_another(

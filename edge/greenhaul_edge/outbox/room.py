@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from greenhaul_edge.outbox.chunks import CHUNK_READINGS_MAX
 from greenhaul_edge.outbox.receipts import Ledger
+from greenhaul_edge.outbox.schema import DamagedFile
 from greenhaul_protocols.ranges import Pair, RangeSet
 
 # Rows deleted in one transaction: a few milliseconds, so that commits of readings do not wait.
@@ -100,6 +101,8 @@ class GraceRing:
             ).fetchone()
             if row is None or (self.size <= size_max and row[4] > oldest_ms):
                 break
+            if not all(isinstance(column, int) for column in row):
+                raise DamagedFile("the grace ring is not what was written")
             row_id, lane, first, last, _, size = row
             deleted += 1 + self._delete_settled(ledger, lane, first, last)
             self._connection.execute("DELETE FROM grace WHERE id = ?", (row_id,))
@@ -152,7 +155,10 @@ def evict(
         "WHERE priority = 0 AND committed_ms < ? ORDER BY id LIMIT ?",
         (committed_before_ms, rows_max),
     ).fetchall()
-    for row_id, lane, first, count, from_ms, to_ms in rows:
+    for row in rows:
+        if not all(isinstance(column, int) for column in row):
+            raise DamagedFile("a row is not what was written")
+        row_id, lane, first, count, from_ms, to_ms = row
         connection.execute("DELETE FROM chunk WHERE id = ?", (row_id,))
         evicted = given_up.setdefault(lane, Evicted())
         for part in ledger.lane(lane).give_up(first, first + count - 1):

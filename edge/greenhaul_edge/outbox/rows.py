@@ -51,7 +51,7 @@ def load_ledger(connection: sqlite3.Connection, gateway: str) -> Ledger:
     for lane, first, count in connection.execute(
         'SELECT lane, first, "count" FROM chunk ORDER BY lane, first'
     ):
-        if lane not in ledger.lanes:
+        if lane not in ledger.lanes or not isinstance(first, int) or not isinstance(count, int):
             raise DamagedFile(f"rows in lane {lane}, which has no state")
         ledger.lanes[lane].held.add(first, first + count - 1)
         counted[lane] = counted.get(lane, 0) + count

@@ -24,7 +24,7 @@ from greenhaul_protocols.topics import LANE_MAX
 _INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 8: 0, 9: 0}
 # Header size, the rowid's place (NULL), nine integers, the body's length. Looked for at every
 # offset, because a damaged page has no pointers to its cells.
-_RECORD = re.compile(rb"(?=([\x0c-\x0f]\x00[\x01-\x06\x08\x09]{9}([\x80-\xff]{0,3}[\x00-\x7f])))")
+_RECORD = re.compile(rb"[\x0c-\x0f]\x00[\x01-\x06\x08\x09]{9}([\x80-\xff]{0,3}[\x00-\x7f])")
 # A row's body is 512 KiB, or one reading; anything larger is no row.
 _BODY_SIZE_MAX = 1 << 20
 _WAL_HEADER_SIZE, _FRAME_HEADER_SIZE = 32, 24
@@ -67,7 +67,9 @@ class RawPages:
     def rows(self, place: int) -> Iterator[Row]:
         """The intact rows whose records begin at a place."""
         page = self._page_at(place)
-        for match in _RECORD.finditer(page):
+        at = 0
+        while match := _RECORD.search(page, at):
+            at = match.start() + 1  # not its end: what looks like a record may hide one
             # The WAL's version of a chain is newer; the database's may be the one that is whole.
             for is_newest in (True, False):
                 row = self._row(page, match, is_newest=is_newest)
@@ -86,12 +88,12 @@ class RawPages:
         return self._page_at(self.frames + number - 1 if frame is None else frame)
 
     def _row(self, page: bytes, match: "re.Match[bytes]", *, is_newest: bool) -> Row | None:
-        header, length = match[1], match[2]
+        header, length = match[0], match[1]
         body_size = (_varint(length) - 12) // 2
         is_blob = _varint(length) >= 12 and _varint(length) % 2 == 0
         if header[0] != len(header) or not is_blob or body_size > _BODY_SIZE_MAX:
             return None
-        at = match.start(1) + len(header)
+        at = match.end()
         integers = []
         for kind in header[2:11]:
             size = _INTEGER_SIZES[kind]
@@ -99,7 +101,7 @@ class RawPages:
                 int.from_bytes(page[at : at + size], "big", signed=True) if size else kind - 8
             )
             at += size
-        before = at - match.start(1)
+        before = at - match.start()
         body = self._body(page, at, body_size, before, is_newest=is_newest)
         row = Row._make((*integers, body))
         is_one = 0 <= row.lane <= LANE_MAX and 0 < row.readings <= CHUNK_READINGS_MAX

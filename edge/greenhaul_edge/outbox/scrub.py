@@ -40,7 +40,7 @@ class Scrub:
             (self._at,),
         )
         for row_id, *columns in rows:
-            row = Row._make(columns)
+            row = Row.read(columns)
             last = row.first + row.readings - 1
             self._at = row_id
             self._check_index(row_id, row)

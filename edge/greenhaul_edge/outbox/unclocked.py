@@ -51,7 +51,7 @@ def take(
     ).fetchall()
     known_ms: dict[int, int] = {}
     for *columns, row_id in rows:
-        row = Row._make(columns)
+        row = Row.read(columns)
         connection.execute("DELETE FROM unclocked WHERE id = ?", (row_id,))
         try:
             if not row.is_intact:
