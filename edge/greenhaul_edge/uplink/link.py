@@ -339,6 +339,9 @@ class Uplink:
         if round_trip_ms <= ROUND_TRIP_MS_MAX:
             at_ms = self._clock.monotonic_ms()
             self._on_server_time(receipt.server_time_ms + round_trip_ms // 2, at_ms)
+        elif self._clock.offset_ms is None:
+            # Somebody must tell the time, or sources that wait for it are held back for ever.
+            self._hello_at_ms = now_ms + self._hello_interval_ms
         if not self._is_gate_open:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
             self._is_gate_open = True
