@@ -35,6 +35,8 @@ DELIVERIES_MAX = 1_000
 QUEUE_MAX = 2 * DELIVERIES_MAX
 BACKOFF_S_MAX = 10.0
 LOG_EVERY_S = 60.0
+# Receipts that are due while the broker is away.
+RECEIPTS_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class IntakeWorker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._complained_at: dict[str, float] = {}
+        self._receipts_not_before_s = 0.0  # monotonic
 
     def start(self) -> None:
         """Begin storing."""
@@ -141,6 +144,7 @@ class IntakeWorker:
         """Wait for something, then take all there is, up to a flush's bounds."""
         next_ms = self._schedule.next_due_ms()
         wait_s = 1.0 if next_ms is None else (next_ms - self._now_ms()) / 1000
+        wait_s = max(wait_s, self._receipts_not_before_s - time.monotonic())
         items: list[Delivery | Presence] = []
         try:
             first = self._queue.get(timeout=min(max(wait_s, 0.001), 1.0))
@@ -237,9 +241,12 @@ class IntakeWorker:
 
     def _send_receipts(self) -> None:
         now_ms = self._now_ms()
-        for receipt in self._schedule.due(now_ms):
+        is_waiting = time.monotonic() < self._receipts_not_before_s
+        for receipt in () if is_waiting else self._schedule.due(now_ms):
             if not self._wire.publish_receipt(receipt):
-                break  # no connection: they wait for the next one
+                # no connection: they wait for the next one
+                self._receipts_not_before_s = time.monotonic() + RECEIPTS_RETRY_S
+                break
             self._schedule.sent(receipt)
             self._counters.receipts.inc()
         self._schedule.forget_idle(now_ms)
