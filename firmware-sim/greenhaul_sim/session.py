@@ -202,7 +202,7 @@ class Session:
         out = self._resend(now)
         if self.stage is Stage.ONLINE and not self.has_given_up:
             out += self._report(now)
-            if not out and now - self._quiet_since >= self._manners.heartbeat_s:
+            if not out and now >= self._quiet_since + self._manners.heartbeat_s:
                 out += self._send(Heartbeat(), (), now)
         if out:
             self._quiet_since = now
