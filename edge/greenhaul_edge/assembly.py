@@ -12,7 +12,9 @@ from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.service_manager import ServiceManager
 from greenhaul_edge.sources import SOURCES, Source
-from greenhaul_edge.sources.terminal_auth import TerminalAuth, load_secret
+from greenhaul_edge.sources.terminal_auth import TerminalAuth, allow_list, load_secret
+from greenhaul_edge.sources.terminal_commands import registry_file
+from greenhaul_edge.sources.terminal_registry import TerminalRegistry
 from greenhaul_edge.uplink.dialer import Dialer
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
@@ -67,8 +69,12 @@ class EdgeParts:
         module, _, class_name = SOURCES[kind].partition(":")
         source_class = getattr(importlib.import_module(module), class_name)
         if isinstance(settings, Jt808Settings):
-            allowed = frozenset(number.lstrip("0") for number in settings.allow)
-            auth = TerminalAuth(settings.auth, load_secret(config.outbox.path), allowed)
+            auth = TerminalAuth(
+                settings.auth,
+                load_secret(config.outbox.path),
+                allow_list(settings.allow),
+                TerminalRegistry(registry_file(config)),
+            )
             source: Source = source_class(name, settings, self._outbox, self._clock, auth)
         else:
             source = source_class(name, settings, self._outbox, self._clock)

@@ -10,8 +10,10 @@ from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.topics import GATEWAY_ID
 
 _NAME = r"[A-Za-z0-9._-]{1,32}"
+_ALLOWED = r"\d{1,20}( \S.*)?"
 _ADDRESS = r"(\[[0-9A-Fa-f:.%]+\]|[^:\s]+):\d{1,5}"
 
+Allowed = Annotated[str, Matches(_ALLOWED, "a terminal number, or number and plate")]
 Port = Annotated[int, Between(1, 65_535)]
 
 
@@ -58,12 +60,18 @@ class UplinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Jt808Settings:
-    """[sources.NAME] type = "jt808": terminals over TCP"""
+    """[sources.NAME] type = "jt808": terminals over TCP or UDP"""
 
     listen: Annotated[str, Matches(_ADDRESS, "HOST:PORT")] = "127.0.0.1:8808"
-    transport: Literal["tcp"] = "tcp"
+    transport: Literal["tcp", "udp"] = "tcp"
     auth: Literal["register", "allow-list", "open"] = "register"
-    allow: tuple[str, ...] = ()  # terminal numbers, for auth = "allow-list"
+    # For auth = "allow-list": terminal numbers, or number and plate ("13912345678 豫R12345").
+    allow: tuple[
+        Annotated[str, Matches(_ALLOWED, "a terminal number, or number and plate")], ...
+    ] = ()
+    proxy_protocol: bool = False  # behind a load balancer that may say who really calls
+    asks_heartbeat: bool = True  # ask terminals once for their heartbeat interval
+    # Silence that ends a connection, while the terminal's heartbeat interval is not known.
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
     connections_max: Annotated[int, Between(1, 100_000)] = 20_000
     rate_max_bytes_per_s: Annotated[int, Between(100, 1 << 30)] = 1 << 20
@@ -136,12 +144,16 @@ def load_config(path: Path) -> Config:
         {section.name: _source(section) for section in top.section("sources").sections(_NAME)},
     )
     for name, settings in config.sources.items():
-        if isinstance(settings, Jt808Settings) and settings.allow and settings.auth != "allow-list":
-            raise ConfigError(
-                f'{path}: sources.{name}.allow is given but auth is "{settings.auth}", '
-                'not "allow-list"'
-            )
+        if isinstance(settings, Jt808Settings):
+            _check_terminals(f"{path}: sources.{name}", settings)
     return config
+
+
+def _check_terminals(where: str, settings: Jt808Settings) -> None:
+    if settings.allow and settings.auth != "allow-list":
+        raise ConfigError(f'{where}.allow is given but auth is "{settings.auth}", not "allow-list"')
+    if settings.proxy_protocol and settings.transport != "tcp":
+        raise ConfigError(f'{where}.proxy_protocol needs transport = "tcp"')
 
 
 def _source(section: Section) -> SourceSettings:

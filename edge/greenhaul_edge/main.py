@@ -14,6 +14,7 @@ from pathlib import Path
 from greenhaul_edge.assembly import assemble, status_file_of
 from greenhaul_edge.config import load_config, schema
 from greenhaul_edge.sample import SAMPLE
+from greenhaul_edge.sources import terminal_commands
 from greenhaul_edge.status import as_json, as_proof, as_text, read_outbox, read_running
 from greenhaul_protocols.errors import ConfigError, Unavailable
 
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "exit 0 only if it holds",
     )
     add("init", _init, "write a configuration that `check` accepts", "-c edge.toml")
+    terminal_commands.add(commands)
     return parser
 
 

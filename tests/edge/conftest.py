@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.edge.terminal_peer import PHONE, SECRET, Dial, Listen, Terminal
 
 from greenhaul_edge.clock import Clock
+from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.writer import Outbox
+from greenhaul_edge.sources.jt808 import Jt808Source
+from greenhaul_edge.sources.terminal_auth import TerminalAuth, allow_list
+from greenhaul_edge.sources.terminal_registry import TerminalRegistry
 from greenhaul_protocols.block import WallQuality
 from greenhaul_protocols.catalogue import Reading
 from greenhaul_protocols.series import decode_body
@@ -79,3 +85,42 @@ def readings_in() -> ReadingsIn:
         return found
 
     return read
+
+
+@pytest.fixture
+def listen(outbox: Outbox, clock: Clock, tmp_path: Path) -> Iterator[Listen]:
+    """Start a source of terminals on a free port. All share a registry's file, as in a gateway."""
+    sources: list[Jt808Source] = []
+
+    def start(
+        settings: Jt808Settings | None = None, auth: TerminalAuth | None = None
+    ) -> Jt808Source:
+        settings = replace(settings or Jt808Settings(), listen="127.0.0.1:0")
+        auth = auth or TerminalAuth(
+            settings.auth,
+            SECRET,
+            allow_list(settings.allow),
+            TerminalRegistry(tmp_path / "terminals.sqlite"),
+        )
+        source = Jt808Source("terminals", settings, outbox, clock, auth)
+        source.start()
+        sources.append(source)
+        return source
+
+    yield start
+    for source in sources:
+        source.stop()
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Connect terminals; they hang up at the end."""
+    terminals: list[Terminal] = []
+
+    def connect(source: Jt808Source, phone: str = PHONE) -> Terminal:
+        terminals.append(Terminal(source.address, phone))
+        return terminals[-1]
+
+    yield connect
+    for terminal in terminals:
+        terminal.close()

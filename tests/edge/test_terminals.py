@@ -3,11 +3,12 @@
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.edge.terminal_peer import PHONE, REGISTRATION, SECRET, Dial, Listen, report
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import Jt808Settings
@@ -29,109 +30,11 @@ from greenhaul_protocols.jt808 import (
     BatchReport,
     Conversation,
     Heartbeat,
-    LocationReport,
     PlatformAnswer,
-    Received,
-    Registration,
     RegistrationAnswer,
     TerminalAnswer,
 )
-from greenhaul_protocols.jt808 import (
-    clock as wire_clock,
-)
 
-PHONE = "13912345678"
-REGISTRATION = Registration(41, 13, "MAKER", "MODEL-1", "T000001", 2, "豫R12345")
-SECRET = b"\x01" * 32
-
-
-def report(time_ms: int, latitude_deg: float = 32.99) -> LocationReport:
-    """A located report."""
-    digits = wire_clock.digits_of(time_ms)
-    return LocationReport(0, 3, latitude_deg, 112.52, 130, 36.5, 90, digits)
-
-
-class Terminal:
-    """A terminal on a real socket."""
-
-    def __init__(self, address: str, phone: str = PHONE) -> None:
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=30)
-        self.conversation = Conversation(phone=phone, revision=2013)
-
-    def close(self) -> None:
-        """Hang up."""
-        self.socket.close()
-
-    def ask(self, message: object) -> object:
-        """Send a message; the body of the answer."""
-        self.socket.sendall(self.conversation.send(message))
-        return self.answer()
-
-    def answer(self) -> object:
-        """The next answer; None when the server hung up."""
-        return self.answers(1)[0]
-
-    def answers(self, count: int) -> list[object]:
-        """The next answers; None for each that a closed connection does not bring."""
-        found: list[object] = []
-        while len(found) < count:
-            data = self.socket.recv(65_536)
-            if not data:
-                return found + [None] * (count - len(found))
-            events = self.conversation.receive(data)
-            found += [event.message for event in events if isinstance(event, Received)]
-        return found
-
-    def sign_in(self) -> str:
-        """Register and authenticate; the code."""
-        registered = self.ask(REGISTRATION)
-        assert isinstance(registered, RegistrationAnswer)
-        assert registered.auth_code
-        answer = self.ask(Authentication(registered.auth_code))
-        assert isinstance(answer, PlatformAnswer)
-        assert answer.result == 0
-        return registered.auth_code
-
-
-Listen = Callable[..., Jt808Source]
-
-
-@pytest.fixture
-def listen(outbox: Outbox, clock: Clock) -> Iterator[Listen]:
-    """Start a source on a free port."""
-    sources: list[Jt808Source] = []
-
-    def start(
-        settings: Jt808Settings | None = None, auth: TerminalAuth | None = None
-    ) -> Jt808Source:
-        settings = replace(settings or Jt808Settings(), listen="127.0.0.1:0")
-        auth = auth or TerminalAuth(settings.auth, SECRET, frozenset(settings.allow))
-        source = Jt808Source("terminals", settings, outbox, clock, auth)
-        source.start()
-        sources.append(source)
-        return source
-
-    yield start
-    for source in sources:
-        source.stop()
-
-
-@pytest.fixture
-def dial() -> Iterator[Callable[..., Terminal]]:
-    """Connect terminals; they hang up at the end."""
-    terminals: list[Terminal] = []
-
-    def connect(source: Jt808Source, phone: str = PHONE) -> Terminal:
-        terminals.append(Terminal(source.address, phone))
-        return terminals[-1]
-
-    yield connect
-    for terminal in terminals:
-        terminal.close()
-
-
-Dial = Callable[..., Terminal]
 ReadingsIn = Callable[[Path], list[Reading]]
 
 
@@ -392,7 +295,7 @@ def test_a_full_outbox_acknowledges_nothing(
 def test_a_connection_that_never_says_who_it_is_ends(
     listen: Listen, dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("greenhaul_edge.sources.jt808.AUTHENTICATION_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("greenhaul_edge.sources.terminal_line.AUTHENTICATION_TIMEOUT_S", 0.1)
     source = listen()
     assert dial(source).answer() is None
     assert source.counts.closed_idle == 1

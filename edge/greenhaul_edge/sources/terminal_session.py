@@ -4,13 +4,13 @@ No socket and no outbox here: the adapter commits what a `Delivery` carries and 
 its answers.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from greenhaul_edge.sources.terminal_auth import REGISTERED, TerminalAuth
-from greenhaul_protocols.catalogue import Event, Position, Reading, TimeQuality, Undecodable
+from greenhaul_edge.sources.terminal_auth import REGISTERED, TerminalAuth, tag_of
+from greenhaul_edge.sources.terminal_counts import Counts
+from greenhaul_edge.sources.terminal_delivery import Delivery, kept_whole, merge, pieces
+from greenhaul_protocols.catalogue import Position, Reading, TimeQuality
 from greenhaul_protocols.jt808 import (
     BAD_MESSAGE,
     FAILED,
@@ -21,56 +21,36 @@ from greenhaul_protocols.jt808 import (
     Conversation,
     Header,
     Heartbeat,
+    Item,
+    LocationReport,
     Logout,
+    ParameterAnswer,
     PartReceived,
     PlatformAnswer,
     Received,
     Registration,
+    RegistrationAnswer,
     ServerTime,
     ServerTimeQuery,
+    TerminalResendRequest,
     UnknownMessage,
     border,
     clock,
     wants_answer,
 )
+from greenhaul_protocols.jt808 import Event as ConversationEvent
+from greenhaul_protocols.jt808.messages import SomeParametersQuery
+from greenhaul_protocols.jt808.messages_media import MediaAnswer, MediaData
 
-# Raw bytes in one reading; a split message that is not decodable can have megabytes.
-RAW_SIZE_MAX = 32 * 1024
 # A peer that sent this many frames in a row that are none is no terminal.
 BAD_IN_A_ROW_MAX = 200
+# Packets of split messages kept for a peer that has not authenticated: no message before that is
+# split, but some terminals begin too early.
+STRANGER_PARTS_SIZE_MAX = 64 * 1024
+# Wrong codes and refused registrations of one connection before it is closed: one who guesses.
+REFUSALS_MAX = 10
 
-
-@dataclass(slots=True)
-class Delivery:
-    """Readings to commit together; `answers` may be written once they are."""
-
-    readings: list[Reading] = field(default_factory=list)
-    answers: bytes = b""
-    copy_key: bytes | None = None
-    is_alarm: bool = False
-    is_rubbish: bool = False  # nobody resends it: may be evicted
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a listener counts, over all its connections."""
-
-    received_messages: int = 0
-    received_readings: int = 0
-    registered: int = 0
-    authenticated: int = 0
-    refused_registrations: int = 0
-    refused_authentications: int = 0
-    refused_unauthenticated: int = 0
-    undecodable: int = 0
-    unknown_messages: int = 0
-    acknowledged: int = 0  # deliveries answered after their commit
-    held_back: int = 0  # deliveries not answered: the outbox did not take them
-    rejected: int = 0
-    replaced_connections: int = 0
-    closed_idle: int = 0
-    closed_rubbish: int = 0
-    refused_connections: int = 0
+_HEARTBEAT_INTERVAL_ID = 0x0001
 
 
 class TerminalSession:
@@ -78,6 +58,24 @@ class TerminalSession:
 
     on_authenticated is called with the terminal's number (without leading zeros).
     """
+
+    __slots__ = (
+        "_alarms",
+        "_auth",
+        "_bad_in_a_row",
+        "_conversation",
+        "_counted_evicted",
+        "_counted_skipped",
+        "_counts",
+        "_has_asked_heartbeat",
+        "_has_registered",
+        "_on_authenticated",
+        "_refusals",
+        "_rubbish_source",
+        "heartbeat_s",
+        "is_heard",
+        "terminal",
+    )
 
     def __init__(
         self,
@@ -91,51 +89,124 @@ class TerminalSession:
         self._rubbish_source, self._on_authenticated = rubbish_source, on_authenticated
         self._conversation = Conversation()
         self._alarms = 0
-        self._bad_in_a_row = 0
+        self._bad_in_a_row = self._refusals = 0
+        self._counted_skipped = self._counted_evicted = 0
+        self._has_registered = self._has_asked_heartbeat = False
         self.terminal: str | None = None  # its number, once authenticated
+        self.heartbeat_s = 0  # its parameter 0x0001; 0 is not known
+        self.is_heard = False  # whether it said anything it was allowed to say
 
     @property
-    def is_rubbish(self) -> bool:
-        """Whether the peer is no terminal and the connection should end."""
-        return self._bad_in_a_row >= BAD_IN_A_ROW_MAX
+    def revision(self) -> int:
+        """The edition its messages are written in now."""
+        return self._conversation.revision
+
+    @property
+    def waiting_size(self) -> int:
+        """Memory of packets that wait for the rest of their messages."""
+        return self._conversation.waiting_bytes
+
+    def fault(self) -> str | None:
+        """The counter of what the peer did that ends the connection, if it did."""
+        if self._bad_in_a_row >= BAD_IN_A_ROW_MAX:
+            return "closed_rubbish"
+        if self._refusals >= REFUSALS_MAX:
+            return "closed_refused"
+        if not self.is_heard and self.waiting_size > STRANGER_PARTS_SIZE_MAX:
+            return "closed_parts"
+        return None
 
     def receive(self, data: bytes, received_time_ms: int) -> list[Delivery]:
         """What these bytes ask to be committed and answered, in order."""
+        return self.take(self._conversation.receive(data), received_time_ms)
+
+    def receive_datagram(self, data: bytes, received_time_ms: int) -> list[Delivery]:
+        """As `receive`; frames end with the datagram."""
+        return self.take(self._conversation.receive_datagram(data), received_time_ms)
+
+    def take(self, events: Iterable[ConversationEvent], received_time_ms: int) -> list[Delivery]:
+        """What events of the conversation ask to be committed and answered, in order."""
         deliveries: list[Delivery] = []
-        for event in self._conversation.receive(data):
+        for event in events:
             self._counts.received_messages += 1
             found: Delivery | None
             match event:
+                case Received():
+                    self._bad_in_a_row = 0
+                    found = self._message(event, received_time_ms)
                 case BadBytes():
                     found = self._bad(event, received_time_ms)
                 case PartReceived():
+                    self._bad_in_a_row = 0
                     found = self._part(event)
                 case UnknownMessage():
+                    self._bad_in_a_row = 0
                     found = self._unknown(event, received_time_ms)
-                case Received():
-                    found = self._message(event, received_time_ms)
-            if not isinstance(event, BadBytes):
-                self._bad_in_a_row = 0
             if found is not None:
                 self._counts.received_readings += len(found.readings)
                 deliveries.append(found)
-        return _merge(deliveries)
+        return merge(deliveries)
+
+    def poll(self, now_ms: int, received_time_ms: int) -> list[Delivery]:
+        """What time asks for: packets that are missing, messages given up. now_ms: monotonic."""
+        due = self._conversation.poll(now_ms)
+        deliveries = [Delivery(answers=b"".join(due.frames))] if due.frames else []
+        for event in due.given_up:
+            self._counts.given_up_messages += 1
+            deliveries.append(self._kept(event, received_time_ms))
+        return deliveries
 
     def close(self, received_time_ms: int) -> list[Delivery]:
         """What the end of the connection leaves behind."""
+        left = self._conversation.close()
+        self._count_losses()
         return [
-            self._bad(event, received_time_ms)
-            for event in self._conversation.close()
-            if isinstance(event, BadBytes)
+            self._kept(event, received_time_ms) for event in left if isinstance(event, BadBytes)
         ]
+
+    def heartbeat_query(self) -> bytes:
+        """Asks once for the terminal's heartbeat interval; nothing if it is known or cannot be."""
+        is_known = self._has_asked_heartbeat or self.heartbeat_s or self.terminal is None
+        # Until 2013 only all parameters can be asked for.
+        if is_known or self._conversation.revision == 2011:
+            return b""
+        self._has_asked_heartbeat = True
+        return self._conversation.send(SomeParametersQuery((_HEARTBEAT_INTERVAL_ID,)))
+
+    def registered(self, event: Received, result: int) -> bytes:
+        """The answer to a registration that was decided."""
+        header, registration = event.header, event.message
+        code = None
+        if result == REGISTERED:
+            self._counts.registered += 1
+            self._has_registered = True
+            code = self._auth.code(header.phone, tag_of(registration))
+        else:
+            self._refusals += 1
+            self._counts.refused_registrations += 1
+        answer = RegistrationAnswer(header.serial, result, code)
+        return self._conversation.send(answer, to=header)
 
     def _may_report(self, header: Header) -> bool:
         number = header.phone.lstrip("0")
         return self.terminal == number or self._auth.mode == "open"
 
+    def logged_out(self, event: Received) -> bytes:
+        """The answer to a terminal that has given its registration up."""
+        self.terminal = None
+        return self._answer(event, OK)
+
     def _bad(self, event: BadBytes, received_time_ms: int) -> Delivery:
-        self._counts.undecodable += 1
         self._bad_in_a_row += 1
+        self._count_losses()
+        delivery = self._kept(event, received_time_ms)
+        header = event.header
+        if header is not None and wants_answer(header.message_id):
+            delivery.answers = self._conversation.answer(event, BAD_MESSAGE)
+        return delivery
+
+    def _kept(self, event: BadBytes, received_time_ms: int) -> Delivery:
+        self._counts.undecodable += 1
         header = event.header
         is_known = header is not None and self._may_report(header)
         if header is not None and is_known:
@@ -144,12 +215,17 @@ class TerminalSession:
             source = self._rubbish_source
         delivery = self._delivery(event, event.raw, source, header, received_time_ms)
         delivery.is_rubbish = not is_known
-        if header is not None and wants_answer(header.message_id):
-            delivery.answers = self._conversation.answer(event, BAD_MESSAGE)
         return delivery
+
+    def _count_losses(self) -> None:
+        skipped, evicted = self._conversation.skipped_bytes, self._conversation.evicted_parts
+        self._counts.skipped_bytes += skipped - self._counted_skipped
+        self._counts.evicted_parts += evicted - self._counted_evicted
+        self._counted_skipped, self._counted_evicted = skipped, evicted
 
     def _part(self, event: PartReceived) -> Delivery | None:
         # A packet is answered with its message: nothing acknowledged may lie in memory only.
+        self._count_losses()
         return None if self._may_report(event.header) else self._refuse(event)
 
     def _unknown(self, event: UnknownMessage, received_time_ms: int) -> Delivery | None:
@@ -163,47 +239,82 @@ class TerminalSession:
 
     def _message(self, event: Received, received_time_ms: int) -> Delivery | None:
         header, message = event.header, event.message
-        match message:
-            case Registration():
-                return self._register(header)
-            case Authentication():
-                return self._authenticate(event, message)
+        if isinstance(message, Registration):
+            return self._register(event)
+        if isinstance(message, Authentication):
+            return self._authenticate(event, message, received_time_ms)
         if not self._may_report(header):
             return self._refuse(event)
-        match message:
-            case Heartbeat():
-                return Delivery(answers=self._answer(event, OK))
-            case Logout():
-                self.terminal = None
-                return Delivery(answers=self._answer(event, OK))
-            case ServerTimeQuery():
-                digits = clock.digits_of(received_time_ms)
-                return Delivery(answers=self._conversation.send(ServerTime(digits)))
+        self.is_heard = True
+        if not isinstance(message, LocationReport):
+            answered = self._answered_at_once(event, received_time_ms)
+            if answered is not None:
+                return answered
         source = border.source_name(header.phone)
         delivery = self._delivery(message, event.body, source, header, received_time_ms)
         if not delivery.readings:
-            delivery.readings = list(_pieces(_kept_whole(event, source, received_time_ms)))
+            delivery.readings = list(pieces(kept_whole(event, source, received_time_ms)))
         delivery.is_alarm = self._has_new_alarm(delivery.readings)
         delivery.answers = self._answer(event, OK)
+        if isinstance(message, MediaData):
+            # The packets have their general answers; that the whole is here is said besides.
+            serial = header.serial if self._conversation.revision == 2011 else None
+            answer = MediaAnswer(serial, message.media_id)
+            delivery.answers += self._conversation.send(answer, to=header)
         return delivery
 
-    def _register(self, header: Header) -> Delivery:
-        answer = self._auth.register(header.phone, header.serial)
-        if answer.result == REGISTERED:
-            self._counts.registered += 1
-        else:
-            self._counts.refused_registrations += 1
-        return Delivery(answers=self._conversation.send(answer, phone=header.phone))
+    def _answered_at_once(self, event: Received, received_time_ms: int) -> Delivery | None:
+        """The answer to a message that says nothing to keep."""
+        match event.message:
+            case Heartbeat():
+                return Delivery(answers=self._answer(event, OK))
+            case Logout():
+                return Delivery(logout=event)
+            case ServerTimeQuery():
+                digits = clock.digits_of(received_time_ms)
+                answer = self._conversation.send(ServerTime(digits), to=event.header)
+                return Delivery(answers=answer)
+            case TerminalResendRequest():
+                return Delivery(answers=b"".join(self._conversation.resend(event.message)))
+            case ParameterAnswer(parameters=parameters):
+                self._learn_heartbeat(parameters)
+        return None
 
-    def _authenticate(self, event: Received, message: Authentication) -> Delivery:
-        phone = event.header.phone
-        if not self._auth.authenticate(phone, message.auth_code):
+    def _register(self, event: Received) -> Delivery:
+        if not event.header.is_2019 and self._conversation.revision != event.revision:
+            # What was remembered is no longer so.
+            self._conversation.revision = event.revision
+        return Delivery(registration=event)
+
+    def _authenticate(
+        self, event: Received, message: Authentication, received_time_ms: int
+    ) -> Delivery:
+        header = event.header
+        standing = self._auth.authenticate(header.phone, message.auth_code, received_time_ms)
+        if standing is None:
+            self._refusals += 1
             self._counts.refused_authentications += 1
             return Delivery(answers=self._answer(event, FAILED))
         self._counts.authenticated += 1
-        self.terminal = phone.lstrip("0")
+        self._refusals = 0
+        self.is_heard = True
+        self.terminal = header.phone.lstrip("0")
+        self.heartbeat_s = standing.heartbeat_s
+        if header.is_2019:
+            if standing.revision != 2019:
+                self._auth.note(self.terminal, revision=2019)
+        elif standing.revision in (2011, 2013) and not self._has_registered:
+            # No other message than the registration tells these two apart.
+            self._conversation.revision = standing.revision
         self._on_authenticated(self.terminal)
         return Delivery(answers=self._answer(event, OK))
+
+    def _learn_heartbeat(self, parameters: Iterable[Item]) -> None:
+        for item_id, raw in parameters:
+            if item_id == _HEARTBEAT_INTERVAL_ID and raw:
+                self.heartbeat_s = int.from_bytes(raw, "big")
+                if self.terminal:
+                    self._auth.note(self.terminal, heartbeat_s=min(self.heartbeat_s, 1 << 31))
 
     def _refuse(self, event: Received | UnknownMessage | PartReceived) -> Delivery | None:
         self._counts.refused_unauthenticated += 1
@@ -233,55 +344,10 @@ class TerminalSession:
         self, body: Any, raw: bytes, source: str, header: Header | None, received_time_ms: int
     ) -> Delivery:
         found = border.readings_of(body, source=source, received_time_ms=received_time_ms)
-        readings = [piece for reading in found for piece in _pieces(reading)]
+        readings = [piece for reading in found for piece in pieces(reading)]
         delivery = Delivery(readings)
         is_unusable = any(r.time_quality is TimeQuality.UNUSABLE for r in readings)
         if is_unusable and header is not None:
             phone, message_id, serial, body_hash = border.resend_key(header, raw)
             delivery.copy_key = f"{phone}/{message_id}/{serial}/".encode() + body_hash
         return delivery
-
-
-def _kept_whole(event: Received, source: str, received_time_ms: int) -> Event:
-    """A message we acknowledge but make no reading of: nothing acknowledged is thrown away."""
-    return Event(
-        source=source,
-        device_time_ms=received_time_ms,
-        received_time_ms=received_time_ms,
-        time_quality=TimeQuality.GATEWAY,
-        code=f"jt808.0x{event.header.message_id:04X}",
-        raw=event.raw,
-    )
-
-
-def _pieces(reading: Reading) -> Iterator[Reading]:
-    """The reading, or several where its raw bytes are more than a block carries."""
-    raw = getattr(reading, "raw", None) or b""
-    if len(raw) <= RAW_SIZE_MAX:
-        yield reading
-        return
-    for at in range(0, len(raw), RAW_SIZE_MAX):
-        piece = raw[at : at + RAW_SIZE_MAX]
-        where = f"bytes {at} to {at + len(piece) - 1} of {len(raw)}"
-        if isinstance(reading, Undecodable):
-            yield replace(reading, reason=f"{reading.reason} ({where})", raw=piece)
-        elif isinstance(reading, Event):
-            yield replace(reading, detail=json.dumps({"part": where}), raw=piece)
-
-
-def _is_plain(delivery: Delivery) -> bool:
-    return bool(delivery.readings) and delivery.copy_key is None and not delivery.is_rubbish
-
-
-def _merge(deliveries: list[Delivery]) -> list[Delivery]:
-    """Neighbours that need no treatment of their own as one: one wait for one commit."""
-    merged: list[Delivery] = []
-    for delivery in deliveries:
-        last = merged[-1] if merged else None
-        if last and _is_plain(last) and _is_plain(delivery):
-            last.readings += delivery.readings
-            last.answers += delivery.answers
-            last.is_alarm |= delivery.is_alarm
-        else:
-            merged.append(delivery)
-    return merged

@@ -143,6 +143,11 @@ class Conversation:
         """Packets of split messages given up, because others needed the room."""
         return self._parts.evicted_parts if self._parts else 0
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of the packets of split messages that wait for the others."""
+        return self._parts.waiting_bytes if self._parts else 0
+
     # -- receiving ------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:

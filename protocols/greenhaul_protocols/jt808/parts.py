@@ -75,6 +75,11 @@ class PartStore:
         """Whether any packet is kept."""
         return bool(self._begun)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of the packets kept."""
+        return self._bytes
+
     def put(self, header: Header, body: bytes, raw: bytes) -> list[Part] | None:
         """Keep a packet; all packets of its message in order, once the last one is here."""
         assert header.part is not None
