@@ -137,6 +137,11 @@ def _convert(value: Any, hint: Any, where: str, path: Path) -> Any:
         return value
     if origin in (Union, types.UnionType):
         return _convert_union(value, hint, where, path)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table")
+        of_value = get_args(hint)[1]
+        return {key: _convert(one, of_value, f"{where}.{key}", path) for key, one in value.items()}
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list")

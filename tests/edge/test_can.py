@@ -12,7 +12,8 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import CanSettings
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.can import CanSource
-from greenhaul_edge.sources.can_mapping import SignalCollector, load_mapping
+from greenhaul_edge.sources.can_mapping import load_mapping
+from greenhaul_edge.sources.can_state import CanState
 from greenhaul_protocols.catalogue import BatteryReading, Reading, TimeQuality
 from greenhaul_protocols.errors import ConfigError
 
@@ -29,15 +30,15 @@ CELLS = (4123).to_bytes(2, "little") + (4001).to_bytes(2, "little") + bytes((72,
 
 
 @pytest.fixture
-def collector() -> SignalCollector:
+def state() -> CanState:
     """Of the sample mapping; values are good for a second."""
-    return SignalCollector(load_mapping(SAMPLE), "gw/battery", 1_000)
+    return CanState(load_mapping(SAMPLE), "gw/battery", 1_000)
 
 
-def test_frames_become_one_reading(collector: SignalCollector) -> None:
-    collector.take(STATE_ID, True, STATE, 100)
-    collector.take(CELLS_ID, True, CELLS, 150)
-    (reading,) = collector.readings(200, 9)
+def test_frames_become_one_reading(state: CanState) -> None:
+    state.take(STATE_ID, True, STATE, 100)
+    state.take(CELLS_ID, True, CELLS, 150)
+    (reading,) = state.readings(200, 9)
     assert reading == BatteryReading(
         source="gw/battery",
         device_time_ms=150,
@@ -54,25 +55,25 @@ def test_frames_become_one_reading(collector: SignalCollector) -> None:
         fault_level=1,
         is_plugged=True,
     )
-    assert not collector.readings(300, 9)
+    assert not state.readings(300, 9)
 
 
-def test_a_value_that_is_old_or_not_available_is_not_said(collector: SignalCollector) -> None:
-    collector.take(CELLS_ID, True, CELLS, 100)
-    collector.take(STATE_ID, True, STATE[:4] + b"\xff\xff" + STATE[6:], 2_000)
-    (reading,) = collector.readings(2_000, 9)
+def test_a_value_that_is_old_or_not_available_is_not_said(state: CanState) -> None:
+    state.take(CELLS_ID, True, CELLS, 100)
+    state.take(STATE_ID, True, STATE[:4] + b"\xff\xff" + STATE[6:], 2_000)
+    (reading,) = state.readings(2_000, 9)
     assert isinstance(reading, BatteryReading)
     assert reading.soc_percent is None
     assert reading.cell_voltage_max_v is None
     assert reading.pack_voltage_v == 540.0
 
 
-def test_frames_that_do_not_fit_are_counted(collector: SignalCollector) -> None:
-    collector.take(STATE_ID, True, b"\x01", 0)
-    collector.take(STATE_ID, False, STATE, 0)
-    collector.take(0x123, False, STATE, 0)
-    assert (collector.counts.undecodable, collector.counts.unmapped) == (1, 2)
-    assert not collector.readings(1, 1)
+def test_frames_that_do_not_fit_are_counted(state: CanState) -> None:
+    state.take(STATE_ID, True, b"\x01", 0)
+    state.take(STATE_ID, False, STATE, 0)
+    state.take(0x123, False, STATE, 0)
+    assert (state.counts.undecodable, state.counts.unmapped) == (1, 2)
+    assert not state.readings(1, 1)
 
 
 @pytest.mark.parametrize(

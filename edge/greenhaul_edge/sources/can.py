@@ -1,10 +1,10 @@
-"""A CAN bus, listened to: signals by DBC and mapping file, one reading a cadence."""
+"""A CAN bus, listened to: signals by DBC and mapping file, readings at a cadence, events."""
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import can
 
@@ -12,16 +12,38 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import CanSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
-from greenhaul_edge.sources.can_mapping import SignalCollector, load_mapping
+from greenhaul_edge.sources.can_interface import filters_of, kernel_losses, open_bus
+from greenhaul_edge.sources.can_mapping import load_mapping
+from greenhaul_edge.sources.can_pace import CanPace, mapped
+from greenhaul_edge.sources.can_state import CanState
 from greenhaul_edge.supervision import Beat
-from greenhaul_protocols.catalogue import Reading
+from greenhaul_protocols.catalogue import Event, Reading
 
 log = logging.getLogger(__name__)
 
 _READ_TIMEOUT_S = 0.2
-_REOPEN_S_MIN, _REOPEN_S_MAX = 0.5, 10.0
+# A bus that was off or down is to be heard within five seconds.
+_REOPEN_S_MIN, _REOPEN_S_MAX = 0.1, 2.0
 # A signal not heard for so many cadences is left out of the reading.
 _CADENCES_KEPT = 3
+# A kernel's receive time this far from now is of another clock.
+_STAMP_ERROR_MS_MAX = 60_000
+# Controller error class "bus off" of an error frame's id (linux/can/error.h).
+_ERROR_BUS_OFF = 0x40
+_TURN_MS = 100
+
+
+@dataclass(slots=True)
+class BusCounts:
+    """How the bus fared."""
+
+    opened: int = 0
+    lost: int = 0
+    refused: int = 0  # readings the outbox did not take
+    error_frames: int = 0
+    remote_frames: int = 0
+    bus_off: int = 0
+    kernel_dropped: int = 0  # frames the kernel says it lost since the bus was opened first
 
 
 class CanSource:
@@ -32,16 +54,16 @@ class CanSource:
 
     def __init__(self, name: str, settings: CanSettings, outbox: Outbox, clock: Clock) -> None:
         self.name, self._settings, self._outbox, self._clock = name, settings, outbox, clock
+        self.beat = Beat(clock.monotonic_ms)
         self._mapping = load_mapping(settings.mapping)
-        self._collector = SignalCollector(
-            self._mapping,
-            f"{outbox.gateway}/{name}",
-            round(_CADENCES_KEPT * settings.cadence_s * 1000),
-        )
+        cadence_ms = round(settings.cadence_s * 1000)
+        source = f"{outbox.gateway}/{name}"
+        self._can_state = CanState(self._mapping, source, _CADENCES_KEPT * cadence_ms)
+        self._pace = CanPace(self._can_state, source, cadence_ms)
         self._stop = threading.Event()
-        self._opened = self._lost = self._refused = 0
+        self._bus_counts = BusCounts()
+        self._losses_before: int | None = None
         self._link = "not open yet"
-        self.beat = Beat()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -55,65 +77,76 @@ class CanSource:
 
     def state(self) -> Mapping[str, str | int]:
         """Bus and counters."""
-        lost = {"opened": self._opened, "lost": self._lost, "refused": self._refused}
-        counts = asdict(self._collector.counts)
-        return {"channel": self._settings.channel, "link": self._link, **lost, **counts}
+        self._count_losses()
+        about: dict[str, str | int] = {"channel": self._settings.channel, "link": self._link}
+        return about | asdict(self._bus_counts) | asdict(self._can_state.counts)
 
     def _run(self) -> None:
         delay_s = _REOPEN_S_MIN
         while not self._stop.is_set():
-            self.beat.note()
-            before = self._collector.counts.frames
+            before = self._can_state.counts.frames
             try:
                 self._listen()
             except (can.CanError, OSError, ValueError) as error:
                 self._link = f"gone: {error}"[:200]
                 log.info("source=%s %s", self.name, self._link)
-                self._lost += 1
+                self._bus_counts.lost += 1
             except Exception:
                 log.exception("source=%s failed; opening again", self.name)
-            was_heard = self._collector.counts.frames > before
+            was_heard = self._can_state.counts.frames > before
             delay_s = _REOPEN_S_MIN if was_heard else min(2 * delay_s, _REOPEN_S_MAX)
+            self.beat.note()
             self._stop.wait(delay_s)
 
     def _listen(self) -> None:
-        settings = self._settings
-        arguments: dict[str, Any] = {"channel": settings.channel, "interface": settings.interface}
-        if settings.bitrate is not None:
-            arguments["bitrate"] = settings.bitrate
-        arguments["can_filters"] = [
-            {"can_id": frame_id, "can_mask": 0x1FFFFFFF if is_extended else 0x7FF}
-            | {"extended": is_extended}
-            for frame_id, is_extended in self._mapping.frame_ids
-        ]
-        with can.Bus(**arguments) as bus:
-            self._opened += 1
+        with open_bus(self._settings, filters_of(self._mapping)) as bus:
+            self._bus_counts.opened += 1
             self._link = "open"
-            cadence_ms = round(settings.cadence_s * 1000)
-            due_ms = self._clock.monotonic_ms() + cadence_ms
+            self._count_losses()
+            turn_ms = 0
             while not self._stop.is_set():
-                self.beat.note()
                 message = bus.recv(_READ_TIMEOUT_S)
                 now_ms = self._clock.monotonic_ms()
-                if message is not None and not (message.is_error_frame or message.is_remote_frame):
-                    data = bytes(message.data)
-                    self._collector.take(
-                        message.arbitration_id, message.is_extended_id, data, now_ms
-                    )
-                if now_ms >= due_ms:
-                    due_ms += max(1, (now_ms - due_ms) // cadence_ms + 1) * cadence_ms
-                    self._deliver(self._collector.readings(now_ms, self._clock.now_ms()))
+                if message is not None:
+                    self._take(message, now_ms)
+                if now_ms >= turn_ms:
+                    turn_ms = now_ms + _TURN_MS
+                    self.beat.note()
+                    self._deliver(list(self._pace.turn(now_ms, self._clock.now_ms())))
+
+    def _take(self, message: can.Message, now_ms: int) -> None:
+        if message.is_error_frame:
+            self._bus_counts.error_frames += 1
+            self._bus_counts.bus_off += bool(message.arbitration_id & _ERROR_BUS_OFF)
+        elif message.is_remote_frame:
+            self._bus_counts.remote_frames += 1
+        else:
+            # The kernel says when a frame came, by the system's clock; we may be late to read it.
+            late_ms = round(time.time() * 1000 - message.timestamp * 1000)
+            at_ms = now_ms - late_ms if 0 <= late_ms <= _STAMP_ERROR_MS_MAX else now_ms
+            self._can_state.take(
+                message.arbitration_id, message.is_extended_id, bytes(message.data), at_ms
+            )
 
     def _deliver(self, readings: list[Reading]) -> None:
         if not readings:
             return
         offset_ms = self._clock.offset_ms
-        if offset_ms is not None:
-            readings = [
-                replace(one, device_time_ms=one.device_time_ms + offset_ms) for one in readings
-            ]
         done = self._outbox.append(
-            readings, priority=Priority.EVICTABLE, is_unclocked=offset_ms is None
+            readings if offset_ms is None else mapped(readings, offset_ms),
+            priority=Priority.EVICTABLE,
+            is_urgent=any(isinstance(one, Event) for one in readings),
+            is_alarm=self._pace.has_alarm,
+            is_unclocked=offset_ms is None,
         )
         if done.done() and done.exception() is not None:
-            self._refused += 1
+            self._bus_counts.refused += len(readings)
+
+    def _count_losses(self) -> None:
+        losses = kernel_losses(self._settings.channel)
+        if losses is None:
+            return
+        if self._losses_before is None or losses < self._losses_before:
+            self._losses_before = losses  # a new interface counts from nought
+        self._bus_counts.kernel_dropped += losses - self._losses_before
+        self._losses_before = losses

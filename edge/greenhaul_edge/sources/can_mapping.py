@@ -1,22 +1,44 @@
-"""Signals of a DBC file into catalogue fields, as a mapping file says."""
+"""What a vehicle model is: DBC files and a mapping file, from signals to catalogue fields.
 
-import struct
+No code knows a vehicle. A mapping file says which signal of which message means which field, how
+messages are recognised (by whole id, or by J1939 parameter group), and how long ones travel.
+"""
+
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as declare
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cantools
 from cantools.database.errors import Error as CantoolsError
 
-from greenhaul_edge.toml_reader import Section, read_section, read_toml
-from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec, Reading, TimeQuality
+from greenhaul_edge.sources.can_transport import pgn_of
+from greenhaul_edge.toml_reader import Between, Section, read_section, read_toml
+from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
 from greenhaul_protocols.errors import ConfigError
 
 # Vehicles map tens of signals; a file with more is not a mapping.
 SIGNALS_MAX = 500
+# Mapping files that come with the program, by name without `.toml`.
+SHIPPED = Path(__file__).parent.parent / "mappings"
 
 _KINDS_BY_NAME = {kind.name: kind for kind in KINDS.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSettings:
+    """The top of a mapping file."""
+
+    dbc: str | tuple[str, ...]
+    match: Literal["id", "pgn"] = "id"
+    transport: Literal["none", "isotp"] = "none"  # with match = "pgn", J1939's always
+    # DBC files for UDS answers count bits from the length byte that ISO-TP puts in front, or not.
+    has_length_byte: bool = True
+    source_addresses: tuple[int, ...] = ()  # with match = "pgn": who is believed; empty: all
+    sentinels: Literal["none", "j1939"] | None = None  # default: as the match
+    channel: str = ""  # of a log with several buses
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,142 +50,184 @@ class SignalSettings:
     scale: float = 1.0
     offset: float = 0.0
     invalid: tuple[float, ...] = ()  # values of the signal that mean: not available
-
-
-@dataclass(slots=True)
-class CanCounts:
-    """What a CAN source counts."""
-
-    frames: int = 0
-    unmapped: int = 0
-    undecodable: int = 0
-    readings: int = 0
+    values: dict[str, float] = declare(
+        default_factory=dict
+    )  # codes: signal's to field's; no others
+    minimum: float | None = None  # of the signal; outside it is not available
+    maximum: float | None = None
+    stale_s: Annotated[float, Between(0.1, 86_400)] | None = None  # default: three cadences
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
+    """One signal of a message and the field it fills. sentinel: raw values from it on say nothing.
+
+    codes: raw signal values to field values; None: scale and offset.
+    """
+
     settings: SignalSettings
-    signal: str
+    signal: Any
     kind: KindSpec
     spec: FieldSpec
+    sentinel: int | None
+    codes: dict[float, float] | None
 
 
-@dataclass(slots=True)
-class _Value:
-    value: Any
-    at_ms: int
+@dataclass(frozen=True, slots=True)
+class MappedMessage:
+    """A message of the DBC files and its mapped signals. mask: the bits that matter, as an int of
+    the big-endian bytes."""
+
+    message: Any
+    targets: tuple[Target, ...]
+    mask: int
 
 
-@dataclass(slots=True)
+# A message's key: (id, is extended), or (PGN, True).
+Key = tuple[int, bool]
+
+
+@dataclass(frozen=True, slots=True)
 class CanMapping:
-    """Which signals of which frames become which fields."""
+    """Which signals of which messages become which fields."""
 
-    database: Any
-    by_frame: Mapping[tuple[int, bool], tuple[Any, tuple[_Target, ...]]]
+    settings: MappingSettings
+    path: Path
+    by_key: Mapping[Key, tuple[MappedMessage, ...]]
+    known_ids: frozenset[Key]  # every message of the DBC files, mapped or not
 
     @property
-    def frame_ids(self) -> list[tuple[int, bool]]:
-        """(id, is extended) of the frames that matter."""
-        return list(self.by_frame)
+    def is_by_pgn(self) -> bool:
+        """Whether messages are known by parameter group."""
+        return self.settings.match == "pgn"
 
 
 def load_mapping(path: Path) -> CanMapping:
-    """A mapping file and the DBC file it names. Raises ConfigError."""
+    """A mapping file and the DBC files it names; or a shipped one, by its bare name.
+
+    Raises ConfigError.
+    """
+    if not path.suffix and not path.exists() and (SHIPPED / f"{path.name}.toml").exists():
+        path = SHIPPED / f"{path.name}.toml"
     top = read_toml(path)
-    top.allow_only({"dbc", "signals"})
-    dbc = top.take("dbc")
-    if not isinstance(dbc, str):
-        raise ConfigError(f"{path}: dbc must name the DBC file")
-    try:
-        database = cantools.database.load_file(path.parent / dbc)
-    except (OSError, ValueError, CantoolsError) as error:
-        raise ConfigError(f"{path}: dbc: {dbc}: {error}") from error
     tables = top.take("signals")
+    settings = read_section(top, MappingSettings)
     if not isinstance(tables, list) or not 0 < len(tables) <= SIGNALS_MAX:
         raise ConfigError(f"{path}: needs 1 to {SIGNALS_MAX} [[signals]]")
-    found: dict[tuple[int, bool], tuple[Any, list[_Target]]] = {}
+    names = (settings.dbc,) if isinstance(settings.dbc, str) else settings.dbc
+    messages = [message for name in names for message in _load_dbc(path, name).messages]
+    found: dict[Key, dict[int, tuple[Any, list[Target]]]] = {}
     for number, table in enumerate(tables, start=1):
         section = Section(path, f"signals {number}", table)
-        message, target = _target(section, read_section(section, SignalSettings), database)
-        key = (message.frame_id, message.is_extended_frame)
-        found.setdefault(key, (message, []))[1].append(target)
-    by_frame = {key: (message, tuple(targets)) for key, (message, targets) in found.items()}
-    return CanMapping(database, by_frame)
+        own = read_section(section, SignalSettings)
+        for message, target in _targets(section, own, messages, settings):
+            of_key = found.setdefault(_key(message, settings), {})
+            of_key.setdefault(id(message), (message, []))[1].append(target)
+    by_key = {
+        key: tuple(
+            MappedMessage(message, tuple(targets), _mask(message, targets))
+            for message, targets in of_key.values()
+        )
+        for key, of_key in found.items()
+    }
+    known = frozenset(_key(message, settings) for message in messages)
+    return CanMapping(settings, path, by_key, known)
 
 
-def _target(section: Section, settings: SignalSettings, database: Any) -> tuple[Any, _Target]:
-    message_name, _, signal_name = settings.signal.partition(".")
-    messages = {message.name: message for message in database.messages}
-    section.choose("signal", message_name, messages)
-    message = messages[message_name]
-    section.choose("signal", signal_name, [signal.name for signal in message.signals])
-    kind_name, _, field_name = settings.field.partition(".")
+def _load_dbc(path: Path, name: str) -> Any:
+    try:
+        text = (path.parent / name).read_text(encoding="cp1252", errors="replace")
+        try:
+            return cantools.database.load_string(text, "dbc", strict=False)
+        except CantoolsError:
+            # Some published files lack the (empty) bit timing section, which cantools wants.
+            first = re.search(r"(?m)^(BU_|BO_ )", text)
+            if first is None or re.search(r"(?m)^BS_", text):
+                raise
+            text = f"{text[: first.start()]}BS_:\n{text[first.start() :]}"
+            return cantools.database.load_string(text, "dbc", strict=False)
+    except (OSError, ValueError, CantoolsError) as error:
+        hint = ""
+        if "more than 11 bits" in str(error):
+            hint = "; ids over 7FF need bit 31 in a DBC file (add 2147483648)"
+        raise ConfigError(f"{path}: dbc: {name}: {error}{hint}") from error
+
+
+def _key(message: Any, settings: MappingSettings) -> Key:
+    if settings.match == "pgn":
+        return pgn_of(message.frame_id), True
+    return message.frame_id, bool(message.is_extended_frame)
+
+
+def _targets(
+    section: Section, own: SignalSettings, messages: list[Any], settings: MappingSettings
+) -> list[tuple[Any, Target]]:
+    """One, or several where the files have several messages of one name."""
+    message_name, _, signal_name = own.signal.partition(".")
+    section.choose("signal", message_name, {message.name for message in messages})
+    named = [message for message in messages if message.name == message_name]
+    section.choose(
+        "signal", signal_name, [one.name for message in named for one in message.signals]
+    )
+    kind_name, _, field_name = own.field.partition(".")
     section.choose("field", kind_name, _KINDS_BY_NAME)
     kind = _KINDS_BY_NAME[kind_name]
     fields = {spec.name: spec for spec in kind.fields if not spec.is_bytes}
     section.choose("field", field_name, fields)
-    return message, _Target(settings, signal_name, kind, fields[field_name])
+    try:
+        codes = {float(key): value for key, value in own.values.items()} or None
+    except ValueError:
+        raise section.error("values: its keys must be numbers of the signal") from None
+    has_sentinels = (
+        settings.sentinels or ("j1939" if settings.match == "pgn" else "none")
+    ) != "none"
+    return [
+        (
+            message,
+            Target(
+                own,
+                signal,
+                kind,
+                fields[field_name],
+                _sentinel(signal) if has_sentinels else None,
+                codes,
+            ),
+        )
+        for message in named
+        for signal in message.signals
+        if signal.name == signal_name
+    ]
 
 
-@dataclass(slots=True)
-class SignalCollector:
-    """The newest value of every mapped field; one reading a kind each time it is asked.
+def _sentinel(signal: Any) -> int | None:
+    """The lowest raw value that SAE J1939-71 takes for error or not available.
 
-    Times are milliseconds of the boot's monotonic clock. A value older than `value_age_ms_max` is
-    no longer said.
+    FE and FF in the highest byte; 10 and 11 for two bits, 1110 and 1111 for four.
     """
+    length = int(signal.length)
+    if signal.is_signed or signal.is_float or length == 1:
+        return None
+    if length < 8:
+        return (1 << length) - 2
+    return 0xFE << (length - 8)
 
-    mapping: CanMapping
-    source: str
-    value_age_ms_max: int
-    counts: CanCounts = field(default_factory=CanCounts)
-    _values: dict[tuple[int, str], _Value] = field(default_factory=dict)
-    _changed: dict[int, int] = field(default_factory=dict)  # kind: time of its newest value
 
-    def take(self, frame_id: int, is_extended: bool, data: bytes, at_ms: int) -> None:
-        """A data frame from the bus."""
-        self.counts.frames += 1
-        entry = self.mapping.by_frame.get((frame_id, is_extended))
-        if entry is None:
-            self.counts.unmapped += 1
-            return
-        message, targets = entry
-        try:
-            signals = message.decode(data, decode_choices=False)
-        except (ValueError, KeyError, struct.error, CantoolsError):
-            self.counts.undecodable += 1
-            return
-        for target in targets:
-            value = signals.get(target.signal)
-            if value is None or value in target.settings.invalid:
-                continue
-            scaled = value * target.settings.scale + target.settings.offset
-            if target.spec.value_type == "flag":
-                scaled = bool(scaled)
-            elif target.spec.per_unit == 1:
-                scaled = round(scaled)
-            self._values[target.kind.number, target.spec.name] = _Value(scaled, at_ms)
-            self._changed[target.kind.number] = at_ms
+def _mask(message: Any, targets: list[Target]) -> int:
+    """The bits of mapped signals and multiplexers: if they are the same, so are all values."""
+    size = message.length
+    signals = [target.signal for target in targets]
+    signals += [signal for signal in message.signals if signal.is_multiplexer]
+    mask = 0
+    for signal in signals:
+        for bit in _bits(signal):
+            mask |= 1 << (8 * (size - 1 - bit // 8) + bit % 8)
+    return mask
 
-    def readings(self, now_ms: int, received_time_ms: int) -> list[Reading]:
-        """One reading a kind that heard something since it was asked last."""
-        found: list[Reading] = []
-        oldest_ms = now_ms - self.value_age_ms_max
-        for kind, at_ms in self._changed.items():
-            values = {
-                name: one.value
-                for (of_kind, name), one in self._values.items()
-                if of_kind == kind and one.at_ms >= oldest_ms
-            }
-            found.append(
-                KINDS[kind].reading_class(
-                    source=self.source,
-                    device_time_ms=at_ms,
-                    received_time_ms=received_time_ms,
-                    time_quality=TimeQuality.GATEWAY,
-                    **values,
-                )
-            )
-        self._changed.clear()
-        self.counts.readings += len(found)
-        return found
+
+def _bits(signal: Any) -> list[int]:
+    """Numbers of a signal's bits: byte × 8 + bit in the byte, bit 0 the lowest."""
+    if signal.byte_order == "little_endian":
+        return list(range(signal.start, signal.start + signal.length))
+    # Motorola: downwards in the byte, then on with the highest bit of the next.
+    first = 8 * (signal.start // 8) + 7 - signal.start % 8
+    return [8 * (at // 8) + 7 - at % 8 for at in range(first, first + signal.length)]
