@@ -46,7 +46,12 @@ class Service:
 
     def start_collector(self) -> None:
         """Takes blocks from the broker, and folds, in threads of their own."""
-        self._derive = DeriveWorker(self._store, self._registry)
+        self._derive = DeriveWorker(
+            self._store,
+            self._registry,
+            calendar=self._config.derive.calendar,
+            retention_days=self._config.store.retention_days,
+        )
         address = broker_address(self._config.broker, self._store.store_id)
         self._intake = Intake(self._store, address, self._registry, on_stored=self._derive.wake)
         self._derive.start()

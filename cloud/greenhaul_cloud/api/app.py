@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from greenhaul_cloud.api import (
+    calendars,
     console,
     enterprises,
     fences,
@@ -18,6 +19,7 @@ from greenhaul_cloud.api import (
     health,
     live,
     positions,
+    presence,
     problems,
     reference,
     sessions,
@@ -43,6 +45,8 @@ _ROUTERS: tuple[APIRouter, ...] = (
     positions.router,
     fences.router,
     findings.router,
+    presence.router,
+    calendars.router,
     live.router,
     console.router,
 )

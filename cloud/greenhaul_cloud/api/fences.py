@@ -1,6 +1,7 @@
 """Fences as GeoJSON features, and their versions."""
 
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Response
@@ -18,6 +19,8 @@ from greenhaul_cloud.api.shapes import (
     Shape,
     listing_of,
 )
+from greenhaul_cloud.derive.trial import DIFFERENCES_MAX, try_version
+from greenhaul_cloud.fences.model import ALWAYS_MS
 from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_cloud.store import accounts
 from greenhaul_cloud.store import fences as kept
@@ -58,6 +61,26 @@ class FenceVersionShape(Shape):
     created_at: Instant
     created_by: str
     feature: FenceShape
+
+
+class DifferenceShape(Shape):
+    """One visit or violation that would be new, other or withdrawn."""
+
+    vehicle_id: str
+    what: Literal["visit", "violation"]
+    change: Literal["added", "amended", "withdrawn"]
+    id: int | None
+    was: dict[str, Any] | None
+    now: dict[str, Any] | None
+
+
+class TrialShape(Shape):
+    """What applying would do; no version: it would do nothing."""
+
+    version: int | None
+    valid_from: Instant | None
+    differences: list[DifferenceShape]
+    is_complete: bool
 
 
 FeatureBody = Annotated[dict[str, Any], Body(description="A GeoJSON feature; see the README.")]
@@ -102,12 +125,7 @@ def put_fence(
 
     Other geometry, rules, hours or applies_to make a version; what was judged stays as it was.
     """
-    properties = feature.get("properties")
-    given = properties if isinstance(properties, dict) else {}
-    if str(given.get("id", fence_id)) != fence_id:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"properties.id is not {fence_id!r}")
-    whole = {**feature, "properties": {**given, "id": fence_id}}
-    _id_of(whole)
+    whole = _named(fence_id, feature)
     with context.store.write() as connection:
         if _put(connection, whole, context.now_ms(), author.name):
             response.status_code = HTTPStatus.CREATED
@@ -138,17 +156,74 @@ def list_versions(
     return listing_of(found, lambda row: {**row, "feature": _shown(row)})
 
 
-def _put(connection: Connection, feature: dict[str, Any], now_ms: int, user: str) -> bool:
+@router.post("/{fence_id}/dry-run", response_model=TrialShape)
+def try_fence(fence_id: str, feature: FeatureBody, context: Context, _author: Authority) -> object:
+    """What a version would change of the past, `valid_from` on; nothing is changed.
+
+    At most 1,000 differences are listed; `is_complete` says whether these are all.
+    """
+    whole = _named(fence_id, feature)
+    now_ms = context.now_ms()
+    with context.store.read() as connection:
+        try:
+            version = kept.planned_version(connection, whole, now_ms)
+        except FeatureError as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        if version is None:
+            return {"version": None, "valid_from": None, "differences": [], "is_complete": True}
+        calendar = context.config.derive.calendar
+        told = try_version(connection, version, now_ms, calendar)
+        differences = list(islice(told, DIFFERENCES_MAX + 1))
+    return {
+        "version": version.version,
+        "valid_from": version.valid_from_ms if version.valid_from_ms > ALWAYS_MS else None,
+        "differences": differences[:DIFFERENCES_MAX],
+        "is_complete": len(differences) <= DIFFERENCES_MAX,
+    }
+
+
+@router.post("/{fence_id}/apply", response_model=FenceShape)
+def apply_fence(fence_id: str, feature: FeatureBody, context: Context, author: Authority) -> object:
+    """Makes a version that may begin in the past; what it changes is recorded as amendments.
+
+    Applied twice it changes nothing.
+    """
+    whole = _named(fence_id, feature)
+    with context.store.write() as connection:
+        _put(connection, whole, context.now_ms(), author.name, is_applied=True)
+        return _shown(_found(connection, fence_id))
+
+
+def _put(
+    connection: Connection,
+    feature: dict[str, Any],
+    now_ms: int,
+    user: str,
+    *,
+    is_applied: bool = False,
+) -> bool:
     """Whether the fence is new."""
     try:
-        done = kept.put_fence(connection, feature, now_ms, user)
+        done = kept.put_fence(connection, feature, now_ms, user, is_applied=is_applied)
     except FeatureError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     except Rejected as error:
         raise Problem(HTTPStatus.CONFLICT, str(error)) from None
     detail = {"version": done.version}
-    accounts.record(connection, now_ms, user, "fence.put", done.fence_id, detail)
+    action = "fence.apply" if is_applied else "fence.put"
+    accounts.record(connection, now_ms, user, action, done.fence_id, detail)
     return done.is_new_fence
+
+
+def _named(fence_id: str, feature: dict[str, Any]) -> dict[str, Any]:
+    """The feature with the id of the path; 422 if it says another."""
+    properties = feature.get("properties")
+    given = properties if isinstance(properties, dict) else {}
+    if str(given.get("id", fence_id)) != fence_id:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"properties.id is not {fence_id!r}")
+    whole = {**feature, "properties": {**given, "id": fence_id}}
+    _id_of(whole)
+    return whole
 
 
 def _id_of(feature: dict[str, Any]) -> str:

@@ -12,6 +12,8 @@ from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes, Fence, FenceVersion
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.windows import Interval, Window, joined, scope_of, windows_of
+from greenhaul_cloud.hours.calendar import CHINA, Calendar
+from greenhaul_cloud.store.calendars import calendar_state, load_calendar
 from greenhaul_cloud.store.fences import fences_state, load_fences
 from greenhaul_cloud.store.tables import vehicle_attributes
 from greenhaul_cloud.store.tracks import Bound, first_from, last_before, load_track
@@ -23,10 +25,11 @@ _STATUS_IGNITION = 1  # JT/T 808 status bit 0: ACC on
 
 @dataclass(frozen=True, slots=True)
 class FenceSet:
-    """All fences and one index over all their versions."""
+    """All fences, one index over all their versions, and the calendar their hours ask."""
 
     fences: Mapping[str, Fence]
     index: FenceIndex
+    calendar: Calendar = CHINA
 
     def version(self, fence_id: str, number: int) -> FenceVersion:
         """One version of a fence."""
@@ -36,17 +39,19 @@ class FenceSet:
 class FenceShelf:
     """The fence set as it is now; built anew only when a fence changed."""
 
-    def __init__(self) -> None:
-        self._state: tuple[int, int] | None = None
+    def __init__(self, calendar: str = "CN") -> None:
+        self._calendar = calendar
+        self._state: tuple[tuple[int, int], ...] | None = None
         self._held = FenceSet({}, FenceIndex([]))
 
     def take(self, conn: Connection) -> FenceSet:
         """The fences of this snapshot."""
-        state = fences_state(conn)
+        state = fences_state(conn), calendar_state(conn)
         if state != self._state:
             fences = load_fences(conn)
             versions = [version for fence in fences.values() for version in fence.versions]
-            self._held, self._state = FenceSet(fences, FenceIndex(versions)), state
+            calendar = load_calendar(conn, self._calendar)
+            self._held, self._state = FenceSet(fences, FenceIndex(versions), calendar), state
         return self._held
 
 
@@ -87,7 +92,7 @@ def windows_for(
     bound = joined((_open(one.from_ms), _open(one.to_ms)) for one in bounds)
     held = _attributes(conn, vehicle_id)
     return {
-        fence_id: windows_of(fence, _common(scope_of(fence, held), bound))
+        fence_id: windows_of(fence, _common(scope_of(fence, held), bound), fences.calendar)
         for fence_id, fence in fences.fences.items()
     }
 

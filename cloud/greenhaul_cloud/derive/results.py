@@ -184,8 +184,8 @@ class FoldWriter:
             insert(amendment).values(
                 **{f"{table.name}_id": row_id},
                 at=self._now_ms,
-                was=_readable(was.items()),
-                became=None if became is None else _readable(became.items()),
+                was=readable(was.items()),
+                became=None if became is None else readable(became.items()),
                 why=why,
             )
         )
@@ -220,14 +220,19 @@ def _is_progress(change: Amendment[int, Any]) -> bool:
     return is_open and change.changed.keys() <= _PROGRESS
 
 
-def _readable(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def readable(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Fields as the API names them: instants as text that end in `_at`."""
     return {
-        f"{name.removesuffix('_ms')}_at" if name.endswith("_ms") else name: format_time(value)
-        if name.endswith("_ms") and value is not None
-        else value
+        f"{name.removesuffix('_ms')}_at" if name.endswith("_ms") else name: _text(name, value)
         for name, value in values
     }
+
+
+def _text(name: str, value: Any) -> Any:
+    if name == "window" and value is not None:
+        ends = ("began_at", _said(value[0])), ("ended_at", _said(value[1]))
+        return {key: None if end is None else format_time(end) for key, end in ends}
+    return format_time(value) if name.endswith("_ms") and value is not None else value
 
 
 def _visit_of(row: Any) -> Visit:

@@ -12,8 +12,10 @@ from sqlalchemy import Connection, Row, delete, select
 
 from greenhaul_cloud.derive.inputs import FenceSet, FenceShelf, StoredReadings, windows_for
 from greenhaul_cloud.derive.results import FoldWriter, load_folds
+from greenhaul_cloud.fences.model import ALWAYS_MS
 from greenhaul_cloud.fold.refold import VehicleRefold, refold
 from greenhaul_cloud.fold.windows import Interval, next_border_ms
+from greenhaul_cloud.store.calendars import seed_calendar
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.marks import forget, hand_over_sources
 from greenhaul_cloud.store.statements import insert_into
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 # Vehicles of one turn; the rest are taken in the next, so that new marks of sources come in.
 VEHICLES_MAX = 500
 REASON_LENGTH_MAX = 500
+MS_PER_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +75,24 @@ class _Folded:
 class Deriver:
     """Folds whatever is marked. One at a time per process; many processes may share a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, *, calendar: str = "CN", retention_days: int | None = None
+    ) -> None:
+        """retention_days: older readings are deleted, and what they said stands."""
         self._store = store
-        self._shelf = FenceShelf()
+        self._calendar, self._retention_days = calendar, retention_days
+        self._is_seeded = False
+        self._shelf = FenceShelf(calendar)
         # vehicles whose fold raised, by the revision it raised at: tried again when that grows
         self._set_aside: dict[str, int] = {}
 
     def run(self, now_ms: int) -> DeriveResult:
         """One turn over the marked vehicles. Raises Unavailable."""
         with self._store.write() as conn:
+            if not self._is_seeded:
+                seed_calendar(conn, self._calendar, now_ms)
             hand_over_sources(conn, now_ms)
+        self._is_seeded = True
         with self._store.read() as conn:
             marks = self._marks(conn, now_ms)
         total = DeriveResult(marked=len(marks))
@@ -140,12 +151,17 @@ class Deriver:
                 as_of_ms=as_of_ms,
                 index=fences.index,
                 why="refolded",
+                frozen_before_ms=self._frozen_before_ms(as_of_ms),
             )
             borders = [next_border_ms(one, as_of_ms) for one in windows.values()]
             borders.append(readings.first_from(as_of_ms + 1))
             borders.append(result.due_ms)
         due = [border for border in borders if border is not None and border <= TIME_MS_MAX]
         return _Folded(result, fences, last_as_of_ms, as_of_ms, min(due, default=None))
+
+    def _frozen_before_ms(self, as_of_ms: int) -> int:
+        days = self._retention_days
+        return ALWAYS_MS if days is None else as_of_ms - days * MS_PER_DAY
 
     def _write(self, mark: _Mark, folded: _Folded, now_ms: int) -> int:
         with self._store.write() as conn:

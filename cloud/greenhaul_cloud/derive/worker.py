@@ -70,9 +70,12 @@ class DeriveWorker:
         registry: CollectorRegistry,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         on_changed: Callable[[], None] = lambda: None,
+        *,
+        calendar: str = "CN",
+        retention_days: int | None = None,
     ) -> None:
         """on_changed: called after a turn that told something new."""
-        self._deriver = Deriver(store)
+        self._deriver = Deriver(store, calendar=calendar, retention_days=retention_days)
         self._counters = DeriveCounters(registry)
         self._now_ms, self._on_changed = now_ms, on_changed
         self._woken, self._stopping = threading.Event(), threading.Event()

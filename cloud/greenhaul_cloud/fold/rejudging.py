@@ -55,8 +55,10 @@ def rejudged(
     found += [_renamed(violation, visits) for violation in resumption.speeding]
     wanting = [violation for _, violation in held.violations if violation.rule in WANTING]
     if wanting or has_wanting(resumption.windows):
-        found += [violation for violation in wanting if not meets(violation, reach)]
-        found += judge_wanting(visits, resumption.windows, known, reach)
+        frozen_ms = resumption.frozen_before_ms
+        kept_since = [(max(low, frozen_ms), high) for low, high in reach if high >= frozen_ms]
+        found += [violation for violation in wanting if not meets(violation, kept_since)]
+        found += judge_wanting(visits, resumption.windows, known, kept_since)
     return ordered(found)
 
 

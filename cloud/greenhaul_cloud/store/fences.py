@@ -1,7 +1,7 @@
 """Fences and their versions in time: a change of what is judged makes a version."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
@@ -12,7 +12,7 @@ from greenhaul_cloud.store.marks import mark_vehicles
 from greenhaul_cloud.store.pages import Page, PageSpec, read_page
 from greenhaul_cloud.store.tables import binding, fence, fence_version, latest, visit
 from greenhaul_protocols.errors import Rejected
-from greenhaul_protocols.times import TIME_MS_MAX, format_time
+from greenhaul_protocols.times import TIME_MS_MAX, format_time, parse_time
 
 # A fence may be back-dated this far, for the time it takes to draw it; further back the past has
 # been told to people already, and a change of it is shown before it is made (dry-run, apply).
@@ -37,11 +37,19 @@ class PutFence:
     is_new_version: bool
 
 
-def put_fence(conn: Connection, feature: Mapping[str, Any], now_ms: int, user: str) -> PutFence:
+def put_fence(
+    conn: Connection,
+    feature: Mapping[str, Any],
+    now_ms: int,
+    user: str,
+    *,
+    is_applied: bool = False,
+) -> PutFence:
     """Enter a fence, a version of it, or new attributes, whichever the feature says.
 
-    Past events keep the version they were judged by. Raises FeatureError for a feature that cannot
-    be honoured, Rejected for a version too far in the past.
+    Past events keep the version they were judged by. is_applied: the version may begin in the past,
+    for what it changes has been looked at (`planned_version`). Raises FeatureError for a feature
+    that cannot be honoured, Rejected for a version too far in the past.
     """
     wanted = parse_feature(feature, default_valid_from_ms=now_ms)
     held = _newest(conn, wanted.fence_id)
@@ -51,14 +59,14 @@ def put_fence(conn: Connection, feature: Mapping[str, Any], now_ms: int, user: s
         return PutFence(wanted.fence_id, 1, is_new_fence=True, is_new_version=True)
     filled = _filled(feature, wanted)
     before = held["feature"]
-    if _judged(filled) == _judged(before):
+    if _judged(filled) == _judged(before) and not (is_applied and _begins_anew(feature, before)):
         _update_in_place(conn, held, filled, wanted, now_ms)
         return PutFence(wanted.fence_id, held["version"], False, False)
-    if _says_old_start(feature, before):
+    if _says_old_start(feature, before) and not is_applied:
         # somebody changed what they had read: the change begins now, not when the old one did
         feature = _without_start(feature)
         wanted = parse_feature(feature, default_valid_from_ms=now_ms)
-    if wanted.valid_from_ms < now_ms - BACKDATED_MS_MAX:
+    if wanted.valid_from_ms < now_ms - BACKDATED_MS_MAX and not is_applied:
         raise Rejected(
             f"valid_from {format_time(wanted.valid_from_ms)} is more than an hour ago; a change of "
             "the past is tried with dry-run and made with apply"
@@ -66,6 +74,23 @@ def put_fence(conn: Connection, feature: Mapping[str, Any], now_ms: int, user: s
     version = held["version"] + 1
     _insert_version(conn, wanted, feature, version, now_ms, user)
     return PutFence(wanted.fence_id, version, is_new_fence=False, is_new_version=True)
+
+
+def planned_version(
+    conn: Connection, feature: Mapping[str, Any], now_ms: int
+) -> FenceVersion | None:
+    """The version that applying a feature would make; None if it would make none.
+
+    Raises FeatureError.
+    """
+    wanted = parse_feature(feature, default_valid_from_ms=now_ms)
+    held = _newest(conn, wanted.fence_id)
+    if held is None:
+        return wanted
+    before = held["feature"]
+    if _judged(_filled(feature, wanted)) == _judged(before) and not _begins_anew(feature, before):
+        return None
+    return replace(wanted, version=held["version"] + 1)
 
 
 def end_fence(conn: Connection, fence_id: str, at_ms: int, now_ms: int) -> bool:
@@ -139,7 +164,17 @@ def _filled(feature: Mapping[str, Any], parsed: FenceVersion) -> dict[str, Any]:
         "name": parsed.name,
         "valid_from": format_time(parsed.valid_from_ms),
     }
-    return {"type": "Feature", "geometry": feature["geometry"], "properties": properties}
+    return {"type": "Feature", "geometry": _geometry(feature), "properties": properties}
+
+
+def _geometry(feature: Mapping[str, Any]) -> Any:
+    """The geometry as put; a rectangle given as `bbox` alone is written out as its polygon."""
+    if feature.get("geometry") is not None:
+        return feature["geometry"]
+    sides = feature["bbox"]
+    west, south, east, north = (*sides[:2], *sides[len(sides) // 2 :][:2])
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 def _judged(feature: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -151,6 +186,12 @@ def _judged(feature: Mapping[str, Any]) -> tuple[Any, Any]:
 def _says_old_start(feature: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     said = (feature.get("properties") or {}).get("valid_from")
     return said is not None and said == before["properties"]["valid_from"]
+
+
+def _begins_anew(feature: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether the feature says another beginning than the newest version has."""
+    said = (feature.get("properties") or {}).get("valid_from")
+    return said is not None and parse_time(said) != parse_time(before["properties"]["valid_from"])
 
 
 def _without_start(feature: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,6 +263,11 @@ def _touch(conn: Connection, fence_id: str, now_ms: int) -> None:
 
 
 def _mark(conn: Connection, fence_id: str, from_ms: int, now_ms: int) -> None:
+    vehicles = vehicles_concerned(conn, fence_id, from_ms)
+    mark_vehicles(conn, dict.fromkeys(vehicles, (from_ms, TIME_MS_MAX)), now_ms)
+
+
+def vehicles_concerned(conn: Connection, fence_id: str, from_ms: int) -> list[str]:
     """Every vehicle with positions since then, or that is inside as far as is known."""
     since = (
         select(binding.c.vehicle_id)
@@ -234,5 +280,4 @@ def _mark(conn: Connection, fence_id: str, from_ms: int, now_ms: int) -> None:
     inside = select(visit.c.vehicle_id).where(
         visit.c.fence_id == fence_id, visit.c.left_at.is_(None), visit.c.state == "standing"
     )
-    vehicles = conn.execute(since.union(inside)).scalars()
-    mark_vehicles(conn, dict.fromkeys(vehicles, (from_ms, TIME_MS_MAX)), now_ms)
+    return sorted(conn.execute(since.union(inside)).scalars())

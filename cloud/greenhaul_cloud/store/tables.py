@@ -312,6 +312,17 @@ fence_version = Table(
     Column("created_by", Text, nullable=False),
 )
 
+# Days off and make-up working days, year by year, with the notice that says so.
+calendar_year = Table(
+    "calendar_year",
+    metadata,
+    Column("calendar", Text, primary_key=True),
+    Column("year", Integer, primary_key=True),
+    Column("plan", Json, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
 # Something with validity in time changed for a source or a vehicle between these instants.
 # Removed only by a fold that saw this revision.
 dirty = Table(

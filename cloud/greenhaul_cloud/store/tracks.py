@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 from greenhaul_cloud.store.leading import leading
 from greenhaul_cloud.store.marks import LEAD_GAP_MS
 from greenhaul_cloud.store.newest import FOLDABLE
+from greenhaul_cloud.store.scope import Scope
 from greenhaul_cloud.store.statements import time_ms_of
 from greenhaul_cloud.store.tables import binding, position, source
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
@@ -82,6 +83,24 @@ def bound_sources(
         )
         for row in conn.execute(query)
     ]
+
+
+def vehicles_between(
+    conn: Connection, scope: Scope, from_ms: int, to_ms: int, vehicle_id: str | None = None
+) -> list[str]:
+    """Vehicles in scope that had a source between two instants, by id."""
+    query = (
+        select(binding.c.vehicle_id)
+        .where(
+            binding.c.valid_from < to_ms,
+            or_(binding.c.valid_to.is_(None), binding.c.valid_to > from_ms),
+        )
+        .distinct()
+        .order_by(binding.c.vehicle_id)
+    )
+    if vehicle_id is not None:
+        query = query.where(binding.c.vehicle_id == vehicle_id)
+    return list(conn.execute(scope.narrow(query, binding.c.vehicle_id)).scalars())
 
 
 def load_track(

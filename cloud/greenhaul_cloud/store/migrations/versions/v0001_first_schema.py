@@ -112,6 +112,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_store_identity")),
     )
     op.create_table(
+        "calendar_year",
+        sa.Column("calendar", sa.Text(), nullable=False),
+        sa.Column("year", sa.Integer(), nullable=False),
+        sa.Column("plan", Json, nullable=False),
+        sa.Column("changed_at", Instant(), nullable=False),
+        sa.Column("changed_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("calendar", "year", name=op.f("pk_calendar_year")),
+    )
+    op.create_table(
         "fence_version",
         sa.Column("fence_id", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
