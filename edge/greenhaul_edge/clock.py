@@ -61,7 +61,7 @@ class Clock:
     ) -> None:
         self.boot = boot_id() if boot is None else boot
         self._floor_ms = min(max(floor_ms, BUILT_MS), HORIZON_MS)
-        self._system_ms, self._is_synchronised = read_system_ms, read_is_synchronised
+        self.system_ms, self.is_kept_by_ntp = read_system_ms, read_is_synchronised
         self.monotonic_ms = read_monotonic_ms  # since boot; goes on in suspend
         self._started_ms = read_monotonic_ms()
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class Clock:
         offset_ms = self._offset_ms
         if offset_ms is not None:
             return self.monotonic_ms() + offset_ms
-        system_ms = self._system_ms()
+        system_ms = self.system_ms()
         if self._is_reasonable(system_ms):
             return system_ms
         return self._floor_ms + self.monotonic_ms() - self._started_ms
@@ -87,7 +87,7 @@ class Clock:
     @property
     def is_plausible(self) -> bool:
         """Whether `now_ms` can judge other clocks: it was told UTC, or its date can be."""
-        return self._offset_ms is not None or self._is_reasonable(self._system_ms())
+        return self._offset_ms is not None or self._is_reasonable(self.system_ms())
 
     @property
     def offset_ms(self) -> int | None:
@@ -101,7 +101,7 @@ class Clock:
 
     def moment(self) -> Moment:
         """What to judge a certificate's dates by."""
-        utc_ms, system_ms = self.now_ms(), self._system_ms()
+        utc_ms, system_ms = self.now_ms(), self.system_ms()
         if self._offset_ms is None:
             is_system = self._is_reasonable(system_ms)
             return Moment(utc_ms, is_system, is_system)
@@ -124,7 +124,7 @@ class Clock:
 
     def ask_system(self) -> bool:
         """Take the system clock where an NTP client keeps it; whether that was better."""
-        return self._is_synchronised() and self.learn(self._system_ms(), WallQuality.NTP)
+        return self.is_kept_by_ntp() and self.learn(self.system_ms(), WallQuality.NTP)
 
     def _is_reasonable(self, utc_ms: int) -> bool:
         return self._floor_ms <= utc_ms <= HORIZON_MS

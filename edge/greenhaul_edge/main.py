@@ -26,6 +26,7 @@ _EXAMPLES = """\
 examples:
   greenhaul-edge init -c edge.toml     write a configuration to start from
   greenhaul-edge check -c edge.toml    say what is wrong with it, or nothing
+  greenhaul-edge doctor -c edge.toml   say what is wrong with the gateway, and what to do
   greenhaul-edge run -c edge.toml      run until Ctrl-C
   greenhaul-edge status -c edge.toml --proof
 """
@@ -82,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         help="print appended = stored + duplicate + quarantined + dropped + waiting; "
         "exit 0 only if it holds",
     )
+    one = add("doctor", _doctor, "say what is wrong with this gateway, and what to do", "-v")
+    one.add_argument("-v", "--verbose", action="store_true", help="also say what is well")
+    one.add_argument("--json", action="store_true", help="as one JSON object")
     add("init", _init, "write a configuration that `check` accepts", "-c edge.toml")
     terminal_commands.add(commands)
     return parser
@@ -110,11 +114,23 @@ def _status(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     status = read_outbox(config.outbox_file)
     running = read_running(status_file_of(config))
+    size_max = config.outbox.size_max_mb << 20
     if options.json:
-        print(json.dumps(as_json(status, running)))
+        print(json.dumps(as_json(status, running, size_max)))
     else:
-        print(as_proof(status) if options.proof else as_text(status, running))
+        print(as_proof(status) if options.proof else as_text(status, running, size_max))
     return NO if options.proof and not status.is_balanced else WELL
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from greenhaul_edge.doctor import examination  # the agent itself does not need it
+
+    findings = examination.examine_gateway(options.config)
+    if options.json:
+        print(json.dumps(examination.as_json(findings)))
+    else:
+        print(examination.as_text(findings, is_verbose=options.verbose))
+    return WELL if examination.is_well(findings) else NO
 
 
 def _run(options: argparse.Namespace) -> int:

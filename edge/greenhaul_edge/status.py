@@ -12,6 +12,11 @@ from greenhaul_edge.outbox.schema import DamagedFile, open_to_read
 from greenhaul_protocols.errors import Unavailable
 from greenhaul_protocols.times import format_time
 
+_DAY_MS = 86_400_000
+# A rate taken from less says nothing about a day.
+_RATE_SPAN_MS_MIN = 60_000
+_DAYS_SHOWN_MAX = 3_650
+
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
@@ -58,6 +63,9 @@ class OutboxStatus:
     unclocked_batches: int
     oldest_at: str | None  # when the oldest waiting or kept reading was committed
     last_receipt_at: str | None
+    oldest_waiting_at: str | None
+    waiting_bytes: int  # of what no receipt settled, as held
+    appended_bytes_a_day: int | None  # at the rate of the last day; None: too little to tell
 
     @property
     def is_balanced(self) -> bool:
@@ -80,6 +88,17 @@ def read_outbox(path: Path) -> OutboxStatus:
         raise Unavailable(f"{path}: {error}") from error
 
 
+def days_left(status: OutboxStatus, size_max: int) -> float | None:
+    """Days until an outbox of that size is full at the rate of the last day, if nothing drains it.
+
+    None: more than ten years, or too little to tell.
+    """
+    if not status.appended_bytes_a_day:
+        return None
+    days = max(size_max - status.waiting_bytes, 0) / status.appended_bytes_a_day
+    return None if days > _DAYS_SHOWN_MAX else round(days, 2)
+
+
 def read_running(path: Path) -> dict[str, Any] | None:
     """What the running agent left in its status file; None if it does not run."""
     try:
@@ -100,7 +119,10 @@ def _read(connection: sqlite3.Connection) -> OutboxStatus:
     held = connection.execute(
         'SELECT total("count"), total(length(body)), min(committed_ms) FROM chunk'
     ).fetchone()
+    grace = connection.execute("SELECT total(size) FROM grace").fetchone()
     receipt_ms = meta(connection, "receipt_ms")
+    lanes = load_lanes(connection, epoch)
+    oldest_ms = _oldest_waiting_ms(connection, lanes)
     return OutboxStatus(
         meta(connection, "gateway") or "",
         epoch,
@@ -119,7 +141,40 @@ def _read(connection: sqlite3.Connection) -> OutboxStatus:
         connection.execute("SELECT count(*) FROM unclocked").fetchone()[0],
         None if held[2] is None else format_time(held[2]),
         None if receipt_ms is None else format_time(int(receipt_ms)),
+        None if oldest_ms is None else format_time(oldest_ms),
+        0 if oldest_ms is None else max(int(held[1]) - int(grace[0]), 0),
+        _appended_bytes_a_day(connection),
     )
+
+
+def _oldest_waiting_ms(connection: sqlite3.Connection, lanes: dict[int, Lane]) -> int | None:
+    """When the first reading that no receipt settled was committed."""
+    found: list[int] = []
+    for lane in lanes.values():
+        if not lane.waiting:
+            continue
+        settled = next(iter(lane.settled), (0, 0))
+        number = settled[1] + 1 if settled[0] == 1 else 1
+        row = connection.execute(
+            'SELECT committed_ms FROM chunk WHERE lane = ? AND first + "count" > ? '
+            "ORDER BY first LIMIT 1",
+            (lane.lane, number),
+        ).fetchone()
+        found += [row[0]] if row else []
+    return min(found, default=None)
+
+
+def _appended_bytes_a_day(connection: sqlite3.Connection) -> int | None:
+    """By what the last day left in the file; delivered readings stay in the grace ring so long."""
+    row = connection.execute("SELECT max(committed_ms) FROM chunk").fetchone()
+    if row[0] is None:
+        return None
+    size, begin_ms = connection.execute(
+        "SELECT total(length(body)), min(committed_ms) FROM chunk WHERE committed_ms >= ?",
+        (row[0] - _DAY_MS,),
+    ).fetchone()
+    span_ms = row[0] - begin_ms
+    return None if span_ms < _RATE_SPAN_MS_MIN else round(size * _DAY_MS / span_ms)
 
 
 def _lane_status(lane: Lane) -> LaneStatus:
@@ -137,7 +192,7 @@ def _lane_status(lane: Lane) -> LaneStatus:
     )
 
 
-def as_json(status: OutboxStatus, running: dict[str, Any] | None) -> dict[str, Any]:
+def as_json(status: OutboxStatus, running: dict[str, Any] | None, size_max: int) -> dict[str, Any]:
     """The object `status --json` prints. `lanes` are those of the open epoch."""
     found = asdict(status)
     return {
@@ -145,24 +200,26 @@ def as_json(status: OutboxStatus, running: dict[str, Any] | None) -> dict[str, A
         "epoch": status.epoch,
         "lanes": found["epochs"][0]["lanes"],
         **found,
+        "days_left": days_left(status, size_max),
         "is_balanced": status.is_balanced,
         "is_running": running is not None,
         "running": running,
     }
 
 
-def as_text(status: OutboxStatus, running: dict[str, Any] | None) -> str:
+def as_text(status: OutboxStatus, running: dict[str, Any] | None, size_max: int) -> str:
     """A page for people."""
     lines = [f"gateway {status.gateway}   epoch {status.epoch:016x}"]
-    if running is None:
-        lines.append("not running")
-    else:
-        uplink = running["uplink"]
-        lines.append(f"running, pid {running['pid']}, clock {running['clock']}")
-        lines.append(f"link: {uplink['link']}   cloud: {uplink['cloud']}")
+    lines += _running_lines(running)
+    waiting = sum(lane.waiting for lane in status.epochs[0].lanes)
+    days = days_left(status, size_max)
+    rate = status.appended_bytes_a_day
+    left = "more than ten years" if days is None else f"{days:.1f} days"
+    oldest = f", the oldest of {status.oldest_waiting_at}" if status.oldest_waiting_at else ""
     lines += [
-        f"holds {status.held_readings} readings in {status.held_bytes} bytes",
-        f"oldest of {status.oldest_at or '-'}",
+        f"waiting: {waiting} readings in {status.waiting_bytes} bytes{oldest}",
+        f"holds {status.held_readings} readings in {status.held_bytes} bytes, delivered ones too",
+        f"room for {left}" + ("" if rate is None else f" at today's rate, {rate} bytes a day"),
         f"last receipt {status.last_receipt_at or 'never'}",
     ]
     lines += [
@@ -173,6 +230,22 @@ def as_text(status: OutboxStatus, running: dict[str, Any] | None) -> str:
         shown = ", ".join(f"{key} {value}" for key, value in state.items() if value)
         lines.append(f"source {name}: {shown or 'nothing yet'}")
     return "\n".join(lines)
+
+
+def _running_lines(running: dict[str, Any] | None) -> list[str]:
+    if running is None:
+        return ["not running"]
+    uplink, fault = running["uplink"], running["configuration"]["fault"]
+    written = running["written_bytes_a_day"]
+    lines = [
+        f"running, pid {running['pid']}, clock {running['clock']}",
+        f"link: {uplink['link']}   cloud: {uplink['cloud']}",
+    ]
+    if written is not None:
+        lines.append(f"writes {written} bytes a day to the disk")
+    if fault:
+        lines.append(f"configuration NOT taken, the old one runs: {fault}")
+    return lines
 
 
 def as_proof(status: OutboxStatus) -> str:

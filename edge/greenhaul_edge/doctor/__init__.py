@@ -1,0 +1,1 @@
+"""What is wrong with a gateway, by name, and what to do about it."""
