@@ -7,8 +7,6 @@ missing=""
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v chromium >/dev/null || missing="$missing chromium"
-# Playwright's driver is a Node that wants it.
-/sbin/ldconfig -p | grep -q libatomic.so.1 || missing="$missing libatomic1"
 fc-list 2>/dev/null | grep -qi "Noto Sans CJK" || missing="$missing fonts-noto-cjk fontconfig"
 [ -z "$missing" ] && exit 0
 

@@ -11,7 +11,8 @@ from zlib import crc32
 from greenhaul_edge.outbox.schema import DamagedFile
 from greenhaul_protocols.catalogue import MediaPart, Reading, TimeQuality
 from greenhaul_protocols.errors import DecodeError, EncodeError
-from greenhaul_protocols.series import Series, decode_body, encode_body, to_series
+from greenhaul_protocols.fleet_body import encode_readings
+from greenhaul_protocols.series import Series, decode_body
 from greenhaul_protocols.topics import LANE_BULK, LANE_LIVE
 
 # One chunk is decoded whole to cut a block from it, so both bound the memory this takes.
@@ -118,10 +119,10 @@ class DamagedChunk(DecodeError):
 
 def encode_chunk(readings: Sequence[Reading]) -> bytes:
     """The body of a row. Raises EncodeError for what cannot be kept, or never be sent."""
-    body = encode_body(to_series(readings))
+    body = encode_readings(readings)
     if len(body) > READING_SIZE_MAX:
         for reading in readings:
-            size = len(encode_body(to_series([reading])))
+            size = len(encode_readings([reading]))
             if size > READING_SIZE_MAX:
                 raise EncodeError(f"reading of {reading.source} has {size} bytes: no block fits it")
     return body

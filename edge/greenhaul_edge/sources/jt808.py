@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.terminal_auth import TerminalAuth
+from greenhaul_edge.sources.terminal_commits import Commits
 from greenhaul_edge.sources.terminal_counts import Counts
 from greenhaul_edge.sources.terminal_line import TerminalLine
 from greenhaul_edge.sources.terminal_sockets import DatagramLine, DatagramListener, TcpLine
@@ -69,6 +70,7 @@ class Jt808Source:
         self.address = ""
         self.beat = Beat()
         self.loop = (new_loop or fastest_loop())()
+        self.commits = Commits(outbox, self.loop.call_soon, self.call_later)
         self._strangers: dict[TerminalLine, None] = {}  # oldest first; some proved known since
         self._with_parts: set[TerminalLine] = set()
         self._parts_size = 0

@@ -51,7 +51,8 @@ def pieces(reading: Reading) -> Iterator[Reading]:
             yield replace(reading, detail=json.dumps({"part": where}), raw=piece)
 
 
-def _is_plain(delivery: Delivery) -> bool:
+def is_plain(delivery: Delivery) -> bool:
+    """Whether a delivery needs no treatment of its own."""
     return bool(delivery.readings) and delivery.copy_key is None and not delivery.is_rubbish
 
 
@@ -60,7 +61,7 @@ def merge(deliveries: list[Delivery]) -> list[Delivery]:
     merged: list[Delivery] = []
     for delivery in deliveries:
         last = merged[-1] if merged else None
-        if last and _is_plain(last) and _is_plain(delivery):
+        if last and is_plain(last) and is_plain(delivery):
             last.readings += delivery.readings
             last.answers += delivery.answers
             last.is_alarm |= delivery.is_alarm

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.sources.terminal_delivery import Delivery
 from greenhaul_edge.sources.terminal_session import TerminalSession
 from greenhaul_protocols.errors import Rejected, Unavailable
@@ -125,18 +124,12 @@ class TerminalLine:
         self.uncommitted += max(len(delivery.readings), 1)
         if self.uncommitted > self.source.uncommitted_max:
             self.hold()
-        done = self.source.outbox.append(
-            delivery.readings,
-            priority=Priority.EVICTABLE if delivery.is_rubbish else Priority.KEPT,
-            is_urgent=bool(delivery.answers),
-            is_alarm=delivery.is_alarm,
-            copy_key=delivery.copy_key,
-        )
-        self._then(done, lambda future: self._committed(delivery, future))
+        self.source.commits.put(self, delivery)
 
-    def _committed(self, delivery: Delivery, future: "Future[None]") -> None:
+    def committed(self, delivery: Delivery, error: BaseException | None) -> None:
+        """The outbox has a delivery on the disk, or says why not."""
         self.uncommitted -= max(len(delivery.readings), 1)
-        match future.exception():
+        match error:
             case None:
                 self.source.counts.acknowledged += bool(delivery.readings)
                 self.write(delivery.answers)
@@ -144,10 +137,10 @@ class TerminalLine:
                 self.write(delivery.answers)
             case Unavailable():
                 self.source.counts.held_back += 1
-            case Rejected() as error:
+            case Rejected():
                 self.source.counts.rejected += 1
                 log.warning("source=%s rejected: %s", self.source.name, error)
-            case error:
+            case _:
                 log.error("source=%s: outbox failed", self.source.name, exc_info=error)
         if self.uncommitted <= self.source.uncommitted_max // 2 and self._allowance >= 0:
             self.go_on()

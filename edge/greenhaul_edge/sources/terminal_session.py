@@ -4,6 +4,7 @@ No socket and no outbox here: the adapter commits what a `Delivery` carries and 
 its answers.
 """
 
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,7 +27,6 @@ from greenhaul_protocols.jt808 import (
     Logout,
     ParameterAnswer,
     PartReceived,
-    PlatformAnswer,
     Received,
     Registration,
     RegistrationAnswer,
@@ -51,6 +51,7 @@ STRANGER_PARTS_SIZE_MAX = 64 * 1024
 REFUSALS_MAX = 10
 
 _HEARTBEAT_INTERVAL_ID = 0x0001
+_ANSWER_ID, _ANSWER = 0x8001, struct.Struct(">HHB")
 
 
 class TerminalSession:
@@ -326,10 +327,11 @@ class TerminalSession:
         """The general answer; to a split message, one for each of its packets."""
         if not wants_answer(event.header.message_id):
             return b""
+        send = self._conversation.send_body
         return b"".join(
-            self._conversation.send(
-                PlatformAnswer(packet.serial, packet.message_id, result), phone=packet.phone
-            )
+            # The body of a PlatformAnswer without the detour by its declaration: every report
+            # wants one.
+            send(_ANSWER_ID, _ANSWER.pack(packet.serial, packet.message_id, result), to=packet)[0]
             for packet in event.packets or (event.header,)
         )
 
