@@ -130,6 +130,11 @@ class OutboxFile:
             self._append_lost(count, span_ms, reason, now_ms)
             self._save()
 
+    def frames_taken(self) -> int:
+        """How many frames of the WAL SQLite found when it opened the file."""
+        said = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return max(int(said[1]), 0)
+
     def unknown_rows(self, rows: Sequence[Row]) -> list[Row]:
         """Those of these rows that this file does not have, and was not given before."""
         found = []

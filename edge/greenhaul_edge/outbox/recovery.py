@@ -23,7 +23,7 @@ from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.salvage import RawPages
 from greenhaul_edge.outbox.schema import DamagedFile, NewerFile
-from greenhaul_edge.outbox.wal import read_wal, tail_of
+from greenhaul_edge.outbox.wal import generation_of, read_wal, unread_commits
 from greenhaul_protocols.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -192,31 +192,27 @@ class _Tail:
 
     def __init__(self, path: Path) -> None:
         self.wal = read_wal(path)
-        self._places: dict[Row, list[int]] = {}
-        if self.wal:
-            with closing(RawPages(path)) as raw:
-                for place in range(raw.frames):
-                    for row in raw.rows(place):
-                        self._places.setdefault(row, []).append(place)
 
     def take(self, file: OutboxFile, now_ms: int) -> None:
         """Append what was forgotten. Raises DamagedFile if that would leave a gap."""
-        unknown = file.unknown_rows(list(self._places))
-        if not unknown:
+        taken = file.frames_taken() if self.wal else 0
+        own = generation_of(self.wal)
+        places: dict[Row, list[int]] = {}
+        with closing(RawPages(file.path)) as raw:
+            for place in range(taken, raw.frames if self.wal else 0):
+                for row in raw.rows(place):
+                    # Unclocked rows have no numbers that tell old ones from lost ones.
+                    if row.first or place in own:
+                        places.setdefault(row, []).append(place)
+        lost = sorted(file.unknown_rows(list(places)), key=lambda row: (row.lane, row.first))
+        if not lost:
             return
-        tail = tail_of(self.wal)
-        lost = [
-            row
-            for row in sorted(unknown, key=lambda row: (row.lane, row.first))
-            if all(place >= tail.frames for place in self._places[row])
-            and (row.first or not tail.own.isdisjoint(self._places[row]))
-        ]
         # A single commit is what a power cut tears: nobody was told of it, nothing was sent.
-        if tail.commits > 1 and not _follow_on(file, lost):
-            raise DamagedFile(f"the WAL lost {tail.commits} commits")
-        if lost:
-            log.warning("outbox: %d rows taken from the torn end of the WAL", len(lost))
-            file.adopt(lost, now_ms, were_sent=True)
+        commits = unread_commits(self.wal)
+        if commits > 1 and not _follow_on(file, lost):
+            raise DamagedFile(f"the WAL lost {commits} commits")
+        log.warning("outbox: %d rows taken from the torn end of the WAL", len(lost))
+        file.adopt(lost, now_ms, were_sent=True)
 
 
 def _follow_on(file: OutboxFile, rows: list[Row]) -> bool:

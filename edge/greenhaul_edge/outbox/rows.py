@@ -13,6 +13,13 @@ _PAIR = struct.Struct("<QQ")
 _LANE_COLUMNS = (
     "epoch, lane, next, sent_mark, settled, gone, stored, duplicate, quarantined, dropped, crc"
 )
+_SAVE_LANE = (
+    f"INSERT INTO lane ({_LANE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608
+    "ON CONFLICT (epoch, lane) DO UPDATE SET next = excluded.next, sent_mark = excluded.sent_mark, "
+    "settled = excluded.settled, gone = excluded.gone, stored = excluded.stored, "
+    "duplicate = excluded.duplicate, quarantined = excluded.quarantined, "
+    "dropped = excluded.dropped, crc = excluded.crc"
+)
 
 
 def meta(connection: sqlite3.Connection, key: str) -> str | None:
@@ -29,7 +36,8 @@ def meta(connection: sqlite3.Connection, key: str) -> str | None:
 def set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
     """Write one value of the meta table."""
     connection.execute(
-        'INSERT OR REPLACE INTO meta ("key", value, crc) VALUES (?,?,?)',
+        'INSERT INTO meta ("key", value, crc) VALUES (?,?,?) '
+        'ON CONFLICT ("key") DO UPDATE SET value = excluded.value, crc = excluded.crc',
         (key, value, _meta_crc(key, value)),
     )
 
@@ -113,10 +121,8 @@ def save_lanes(connection: sqlite3.Connection, ledger: Ledger) -> None:
         )
         for lane in ledger.lanes.values()
     ]
-    connection.executemany(
-        f"INSERT OR REPLACE INTO lane ({_LANE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
-        [(*row, _lane_crc(row)) for row in rows],
-    )
+    # An upsert leaves the index alone, and so writes a page less than a replacement.
+    connection.executemany(_SAVE_LANE, [(*row, _lane_crc(row)) for row in rows])
 
 
 def _lane_crc(columns: Iterable[object]) -> int:

@@ -6,7 +6,7 @@ it is commits that were acknowledged.
 """
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from greenhaul_edge.outbox.schema import PAGE_SIZE
@@ -19,43 +19,48 @@ _MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683
 _MASK = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """What SQLite makes of a WAL, and what it leaves."""
-
-    frames: int = 0  # it takes so many
-    commits: int = 0  # of the same generation lie behind them
-    own: frozenset[int] = frozenset()  # frames of the same generation behind them
+def generation_of(wal: bytes) -> frozenset[int]:
+    """The frames written since the WAL was last begun anew; older ones may lie behind them."""
+    salt = _salt_of(wal)
+    return frozenset(frame for frame, header, _ in _frames(wal) if header[8:16] == salt)
 
 
-def tail_of(wal: bytes) -> Tail:
-    """Where SQLite stops reading, by the checksums of file format 4.2."""
-    if len(wal) < _HEADER_SIZE + _FRAME_HEADER_SIZE:
-        return Tail()
-    magic = int.from_bytes(wal[:4], "big")
-    order = ">" if magic == _MAGIC_BIG else "<"
-    sums = _checksum(wal[:24], (0, 0), order)
-    is_taken = magic in (_MAGIC_LITTLE, _MAGIC_BIG) and sums == struct.unpack(">II", wal[24:32])
-    # Of a damaged header the first frame still says which generation this is.
-    salt = wal[16:24] if is_taken else wal[_HEADER_SIZE + 8 : _HEADER_SIZE + 16]
-    frames, pending, commits, own = 0, 0, 0, set()
-    for frame, at in enumerate(range(_HEADER_SIZE, len(wal) - _FRAME_HEADER_SIZE, _FRAME_SIZE)):
-        header = wal[at : at + _FRAME_HEADER_SIZE]
-        page = wal[at + _FRAME_HEADER_SIZE : at + _FRAME_SIZE]
-        is_commit = header[4:8] != bytes(4)
-        if is_taken and len(page) == PAGE_SIZE:
+def unread_commits(wal: bytes) -> int:
+    """How many commits of this generation lie where SQLite does not read (file format 4.2)."""
+    order = ">" if int.from_bytes(wal[:4], "big") == _MAGIC_BIG else "<"
+    sums, salt = _checksum(wal[:24], (0, 0), order), _salt_of(wal)
+    is_read, commits = _is_whole(wal), 0
+    for _, header, page in _frames(wal):
+        if is_read and len(page) == PAGE_SIZE:
             sums = _checksum(header[:8] + page, sums, order)
-            is_taken = header[8:16] == salt and sums == struct.unpack(">II", header[16:])
+            is_read = header[8:16] == salt and sums == struct.unpack(">II", header[16:])
         else:
-            is_taken = False
-        if is_taken:
-            pending += 1
-            if is_commit:
-                frames, pending = frame + 1, 0
-        elif header[8:16] == salt:
-            commits += is_commit
-            own.add(frame)
-    return Tail(frames, commits, frozenset({*range(frames, frames + pending), *own}))
+            is_read = False
+        is_commit = header[4:8] != bytes(4)
+        commits += not is_read and is_commit and header[8:16] == salt
+    return commits
+
+
+def _frames(wal: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Number, header and page of each frame; the last page may be cut short."""
+    starts = range(_HEADER_SIZE, len(wal) - _FRAME_HEADER_SIZE, _FRAME_SIZE)
+    for frame, at in enumerate(starts):
+        page_at = at + _FRAME_HEADER_SIZE
+        yield frame, wal[at:page_at], wal[page_at : at + _FRAME_SIZE]
+
+
+def _is_whole(wal: bytes) -> bool:
+    """Whether SQLite takes the WAL's header for one."""
+    magic = int.from_bytes(wal[:4], "big")
+    if magic not in (_MAGIC_LITTLE, _MAGIC_BIG) or len(wal) < _HEADER_SIZE:
+        return False
+    order = ">" if magic == _MAGIC_BIG else "<"
+    return _checksum(wal[:24], (0, 0), order) == struct.unpack(">II", wal[24:32])
+
+
+def _salt_of(wal: bytes) -> bytes:
+    """What marks this generation; of a damaged header the first frame still says it."""
+    return wal[16:24] if _is_whole(wal) else wal[_HEADER_SIZE + 8 : _HEADER_SIZE + 16]
 
 
 def read_wal(database: Path) -> bytes:
