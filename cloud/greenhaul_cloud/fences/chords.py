@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 Complexes = NDArray[np.complex128]
 Float64s = NDArray[np.float64]
 
-# Vertices are shared by two edges; a path through one must meet at least one of them. Cuts found
-# twice are harmless: presence between cuts is asked of the area itself.
-_VERTEX_SLACK = 1e-9
+# Vertices are shared by two edges, readings on an edge by two pieces; a path through one must meet
+# at least one of them. Cuts found twice are harmless: presence between cuts is asked of the area.
+_SLACK = 1e-9
 
 
 def _dot_and_cross(one: Complexes, other: Complexes) -> tuple[Float64s, Float64s]:
@@ -31,12 +31,12 @@ def crossings(start: Complexes, run: Complexes, edge: Complexes, along: Complexe
         at, edge_at = to_edge / sine, on_edge / sine
         meets = (
             (sine != 0)
-            & (at >= 0)
-            & (at <= 1)
-            & (edge_at >= -_VERTEX_SLACK)
-            & (edge_at <= 1 + _VERTEX_SLACK)
+            & (at >= -_SLACK)
+            & (at <= 1 + _SLACK)
+            & (edge_at >= -_SLACK)
+            & (edge_at <= 1 + _SLACK)
         )
-    return np.where(meets, at, np.nan)
+    return np.where(meets, np.clip(at, 0, 1), np.nan)
 
 
 def distances_m(point: Complexes, edge: Complexes, along: Complexes) -> Float64s:
@@ -109,7 +109,7 @@ def circle_crossings(start: Complexes, run: Complexes, radius_m: Float64s) -> Fl
     A piece that only touches the circle meets it in one parameter, twice.
     """
     at = np.stack(_in_disc(start, run, radius_m), axis=1)
-    return np.where((at >= 0) & (at <= 1), at, np.nan)
+    return np.where((at >= -_SLACK) & (at <= 1 + _SLACK), np.clip(at, 0, 1), np.nan)
 
 
 def near_circle(

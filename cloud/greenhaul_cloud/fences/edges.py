@@ -39,7 +39,8 @@ class Pairs:
     """Pieces of path and what they find of one edge each, columns of shape (m,).
 
     crossings, lows, highs: (m, k) parts of the piece: where it crosses the edge, and between which
-    it is within the hysteresis; NaN where there is no such part.
+    it is within the hysteresis; NaN where there is no such part. Without a hysteresis nothing is
+    near: the edge itself is inside.
     """
 
     slot: Indices
@@ -171,8 +172,8 @@ class Edges:
                 begin[arc], reach[arc], radius_m, hysteresis_m[arc]
             )
         stands = reach == 0
-        for column in (crossings, lows, highs):
-            column[stands] = np.nan
+        crossings[stands] = np.nan
+        lows[stands | (hysteresis_m == 0)] = np.nan
         return Pairs(slot, piece, distance_m, crossings, lows, highs)
 
 

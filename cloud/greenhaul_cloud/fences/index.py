@@ -105,7 +105,7 @@ class FenceIndex:
             pairs = self._edges.pairs(at, run, busy[low : low + PIECES_MAX])
             where = np.stack((pairs.slot, pairs.piece))
             hysteresis_m = self._edges.hysteresis_m[pairs.slot]
-            near = where[:, pairs.distance_m <= hysteresis_m]
+            near = where[:, (pairs.distance_m <= hysteresis_m) & (hysteresis_m > 0)]
             on_edge = where[:, pairs.distance_m <= EDGE_CLEARANCE_M]
             yield near, on_edge, self._cut_rows(at, run, pairs)
 
