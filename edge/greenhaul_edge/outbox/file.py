@@ -254,7 +254,8 @@ class OutboxFile:
     def make_way(self, now_ms: int) -> None:
         """After a commit that found the disk full: give up the ballast, then what may be."""
         is_free = self.ballast.release()
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        # Not TRUNCATE: the WAL's bytes on the disk are room that nobody else can take.
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         log.warning("disk full: size=%d ballast_released=%s", self.size, is_free)
         with self._transaction():
             self._make_room(now_ms)

@@ -118,6 +118,11 @@ class Outbox:
         """Whether sources that keep their data themselves are held back."""
         return self._is_full
 
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether nothing waits in memory for a disk to have room, or for its name as lost."""
+        return not self._held_back and not self._held_back.lost
+
     def append(
         self,
         readings: Sequence[Reading],
