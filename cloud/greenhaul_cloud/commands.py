@@ -16,6 +16,7 @@ from greenhaul_cloud.auth.secrets import hash_secret, new_token
 from greenhaul_cloud.broker_users import password_of, put_user
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
+from greenhaul_cloud.fence_file import read_features
 from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_cloud.store import accounts, registry
 from greenhaul_cloud.store.engine import Store, migrate, open_store
@@ -125,8 +126,8 @@ def add_broker_user(args: argparse.Namespace) -> int:
 
 
 def import_fences(config: CloudConfig, args: argparse.Namespace) -> int:
-    """Puts every feature of a GeoJSON file, all or none."""
-    features = _features(args.file)
+    """Puts every fence of a GeoJSON, KML or WKT file, all or none."""
+    features = read_features(args.file, _properties(args.properties))
     now_ms = system_now_ms()
     with _opened(config) as store, store.write() as connection:
         told = [_put(connection, feature, now_ms, args.file) for feature in features]
@@ -149,18 +150,14 @@ def _put(connection: Connection, feature: Any, now_ms: int, path: Path) -> str:
     return "changed" if done.is_new_version else "as before"
 
 
-def _features(path: Path) -> list[Any]:
+def _properties(text: str | None) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if isinstance(found, dict) and found.get("type") == "FeatureCollection":
-        features = found.get("features")
-        if isinstance(features, list):
-            return features
-    if isinstance(found, dict) and found.get("type") == "Feature":
-        return [found]
-    raise ConfigError(f"{path}: expected a GeoJSON Feature or FeatureCollection")
+        properties = json.loads(text or "{}")
+    except ValueError as error:
+        raise ConfigError(f"--properties: {error}") from error
+    if not isinstance(properties, dict):
+        raise ConfigError("--properties: expected a JSON object")
+    return properties
 
 
 @contextmanager

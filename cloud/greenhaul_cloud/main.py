@@ -111,7 +111,14 @@ def _broker_user_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="GeoJSON")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="GeoJSON, KML or WKT (a line: id, tab, geometry)"
+    )
+    parser.add_argument(
+        "--properties",
+        metavar="JSON",
+        help='for fences that do not say, as \'{"rules": [{"rule": "no_entry"}]}\'',
+    )
 
 
 COMMANDS = (
@@ -178,7 +185,7 @@ COMMANDS = (
     ),
     Command(
         "fences import",
-        "put every fence of a GeoJSON file, all or none",
+        "put every fence of a GeoJSON, KML or WKT file, all or none",
         "fences import fences.geojson",
         _configured(commands.import_fences),
         _import_arguments,
