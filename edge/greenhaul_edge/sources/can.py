@@ -42,6 +42,7 @@ class BusCounts:
     refused: int = 0  # readings the outbox did not take
     error_frames: int = 0
     remote_frames: int = 0
+    garbled: int = 0  # lines of a serial adapter that are no frame
     bus_off: int = 0
     kernel_dropped: int = 0  # frames the kernel says it lost since the bus was opened first
 
@@ -54,7 +55,7 @@ class CanSource:
 
     def __init__(self, name: str, settings: CanSettings, outbox: Outbox, clock: Clock) -> None:
         self.name, self._settings, self._outbox, self._clock = name, settings, outbox, clock
-        self.beat = Beat(clock.monotonic_ms)
+        self.beat = Beat()
         self._mapping = load_mapping(settings.mapping)
         cadence_ms = round(settings.cadence_s * 1000)
         source = f"{outbox.gateway}/{name}"
@@ -73,7 +74,8 @@ class CanSource:
     def stop(self) -> None:
         """Leave the bus."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def state(self) -> Mapping[str, str | int]:
         """Bus and counters."""
@@ -105,7 +107,7 @@ class CanSource:
             self._count_losses()
             turn_ms = 0
             while not self._stop.is_set():
-                message = bus.recv(_READ_TIMEOUT_S)
+                message = self._hear(bus)
                 now_ms = self._clock.monotonic_ms()
                 if message is not None:
                     self._take(message, now_ms)
@@ -113,6 +115,15 @@ class CanSource:
                     turn_ms = now_ms + _TURN_MS
                     self.beat.note()
                     self._deliver(list(self._pace.turn(now_ms, self._clock.now_ms())))
+
+    def _hear(self, bus: can.BusABC) -> can.Message | None:
+        """The next frame, if there is one. What a serial adapter garbles is counted."""
+        try:
+            message = bus.recv(_READ_TIMEOUT_S)
+        except (ValueError, IndexError):
+            self._bus_counts.garbled += 1
+            return None
+        return message
 
     def _take(self, message: can.Message, now_ms: int) -> None:
         if message.is_error_frame:

@@ -1,5 +1,6 @@
 """Opening a CAN interface of any make, with filters in the kernel; what the kernel lost."""
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -18,6 +19,8 @@ _STANDARD_MASK, _EXTENDED_MASK = 0x7FF, 0x1FFFFFFF
 # Data page, PF and PS; without PS, which is an address, below PF 240.
 _PGN_MASK, _ADDRESSED_MASK = 0x03FFFF00, 0x03FF0000
 _TRANSPORT_PGNS = (0xEC00, 0xEB00)
+# Boot loaders of Arduino-like adapters wait so long for a new program.
+_BOOT_S = 2.0
 _COUNTERS = ("rx_dropped", "rx_over_errors", "rx_fifo_errors", "rx_missed_errors")
 
 
@@ -52,6 +55,10 @@ def open_bus(settings: CanSettings, filters: list[dict[str, Any]]) -> can.BusABC
         arguments["bitrate"] = settings.bitrate
     if settings.interface == "slcan":
         arguments["listen_only"] = True
+        # Adapters with a boot loader start anew when they are opened. A pseudo terminal (a serial
+        # port over the network) has none.
+        is_pseudo = os.path.realpath(settings.channel).startswith("/dev/pts/")
+        arguments["sleep_after_open"] = 0.0 if is_pseudo else _BOOT_S
     bus = can.Bus(**arguments, can_filters=filters or None)
     link = getattr(bus, "socket", None)
     if isinstance(link, socket.socket):

@@ -63,7 +63,7 @@ class GnssSource:
 
     def __init__(self, name: str, settings: GnssSettings, outbox: Outbox, clock: Clock) -> None:
         self.name, self._settings, self._outbox, self._clock = name, settings, outbox, clock
-        self.beat = Beat(clock.monotonic_ms)
+        self.beat = Beat()
         self._counts, self._links = NmeaCounts(), LinkCounts()
         self._stop = threading.Event()
         self._link = "not open yet"
@@ -78,7 +78,8 @@ class GnssSource:
     def stop(self) -> None:
         """Close the port."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def state(self) -> Mapping[str, str | int]:
         """Port and counters."""

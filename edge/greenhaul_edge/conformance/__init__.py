@@ -1,0 +1,1 @@
+"""What every type of source must stand: `greenhaul-edge test-source NAME`."""
