@@ -115,7 +115,7 @@ for name in {foreign!r}:
     sys.modules[name] = None  # importing it raises ImportError
 package = importlib.import_module({package!r})
 for module in pkgutil.walk_packages(package.__path__, {package + "."!r}):
-    if not module.name.endswith((".bulk", ".bulk_jt808", ".__main__")):
+    if not module.name.endswith((".bulk", ".bulk_jt808", ".terminal_bulk", ".__main__")):
         importlib.import_module(module.name)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

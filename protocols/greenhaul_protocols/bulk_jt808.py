@@ -5,14 +5,16 @@ location reports; every other stretch of the stream is named, for the conversati
 hold the two equal. numpy comes with the extra `[bulk]`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenhaul_protocols.bulk import Bools, Int64s, NumberColumn
-from greenhaul_protocols.catalogue import TimeQuality
+from greenhaul_protocols.bulk import Bools, Int64s, NumberColumn, write_series
+from greenhaul_protocols.catalogue import KIND_OF, Position, TimeQuality
+from greenhaul_protocols.fleet_body import blob_column
 from greenhaul_protocols.jt808 import border, border_events, clock
 from greenhaul_protocols.jt808.items import Items
 
@@ -95,6 +97,61 @@ class ReportColumns:
             items, used = layout.read(wire, 0)
             blobs[number] = border.unnamed_items(items) + wire[used:] or None
         return blobs
+
+
+def write_answers(reports: ReportColumns, at: Sequence[int], serials: Sequence[int]) -> list[bytes]:
+    """The general answers, result 0, to the reports at these places; serials: of the answers."""
+    frames: list[bytes] = [b""] * len(at)
+    places, shapes = np.array(at, np.int64), reports.is_2019[list(at)]
+    for is_2019, head in ((False, b"\x80\x01\x00\x05"), (True, b"\x80\x01\x40\x05\x01")):
+        chosen = np.flatnonzero(shapes == is_2019)
+        if len(chosen) == 0:
+            continue
+        phones = reports.phones[places[chosen]][:, 0 if is_2019 else 4 :]
+        size = len(head) + phones.shape[1]
+        content = np.zeros((len(chosen), size + 8), np.uint8)
+        content[:, : len(head)] = np.frombuffer(head, np.uint8)
+        content[:, len(head) : size] = phones
+        words = (np.array(serials, np.uint16)[chosen], reports.serials[places[chosen]])
+        for offset, word in zip((size, size + 2), words, strict=True):
+            content[:, offset], content[:, offset + 1] = word >> 8, word & 0xFF
+        content[:, size + 4] = _LOCATION_REPORT >> 8
+        content[:, -1] = np.bitwise_xor.reduce(content, axis=1)
+        for number, frame in zip(chosen.tolist(), _framed(content), strict=True):
+            frames[number] = frame
+    return frames
+
+
+def _framed(content: Bytes) -> list[bytes]:
+    """Frames of (n, k) contents with their checksums."""
+    count, size = content.shape
+    wire = np.zeros((count, 2 * size + 2), np.uint8)
+    is_there = np.zeros(wire.shape, np.bool_)
+    is_escaped = (content == _ESCAPE) | (content == _DELIMITER)
+    wire[:, 0] = wire[:, -1] = _DELIMITER
+    wire[:, 1:-1:2] = np.where(is_escaped, _ESCAPE, content)
+    wire[:, 2:-1:2] = content - _ESCAPE + 1  # 7D is 7D 01, 7E is 7D 02
+    is_there[:, 0] = is_there[:, -1] = is_there[:, 1:-1:2] = True
+    is_there[:, 2:-1:2] = is_escaped
+    flat = wire[is_there].tobytes()
+    ends = np.cumsum(is_there.sum(axis=1)).tolist()
+    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def write_positions(reports: ReportColumns, received_time_ms: int) -> list[bytes]:
+    """Of each report the wire bytes of its Position's `Series`, but for source and number.
+
+    Only for those of usable time.
+    """
+    fields = {field.name: field for field in KIND_OF[Position].fields}
+    received = np.full(len(reports), received_time_ms, np.int64)
+    columns = {fields[name].number: column for name, column in reports.numbers.items()}
+    series = write_series(KIND_OF[Position].number, reports.device_time_ms, received, columns)
+    items = fields["items"].number
+    for place, blob in enumerate(reports.item_blobs()):
+        if blob is not None:
+            series[place] += blob_column(items, blob)
+    return series
 
 
 def read_reports(data: bytes, *, received_time_ms: int) -> ReportColumns:

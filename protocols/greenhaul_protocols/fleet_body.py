@@ -6,6 +6,7 @@ what `encode_body(to_series(readings))` writes; a property test holds the two eq
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from greenhaul_protocols.uplink_pb2 import Body
 
 # Tags of uplink.proto: field number and wire type (0 varint, 2 length-delimited).
 _SOURCES, _SERIES = 0x0A, 0x12
-_SOURCE, _KIND, _NUMBER, _DEVICE_TIME = 0x08, 0x10, b"\x1a", b"\x22"
+_SOURCE, _KIND, _NUMBER, _DEVICE_TIME = b"\x08", 0x10, b"\x1a", b"\x22"
 _TIME_QUALITY, _COLUMNS, _FLAGS, _RECEIVED_TIME = 0x2A, 0x32, 0x38, b"\x42"
 _FIELD, _VALUES, _BLOBS = 0x08, 0x1A, 0x22
 
@@ -24,16 +25,27 @@ _SMALL = [bytes((number,)) for number in range(128)]
 _Field = tuple[str, Callable[[Any], Any], bool, bytes]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReading(Reading):
+    """A reading whose series a vectorised reader has written already, but for source and number."""
+
+    series: bytes
+
+
 def encode_readings(readings: Sequence[Reading]) -> bytes:
     """The body of readings; reading i gets number i. Raises EncodeError for unkeepable values."""
     by_key: dict[tuple[str, type[Reading], int], list[int]] = {}
-    for number, reading in enumerate(readings):
-        key = (reading.source, type(reading), int(reading.flags))
-        by_key.setdefault(key, []).append(number)
-    if len(by_key) * 2 < len(readings):
-        return encode_body(to_series(readings))
     sources: dict[str, int] = {}
     series = []
+    for number, reading in enumerate(readings):
+        if isinstance(reading, WrittenReading):
+            index = sources.setdefault(reading.source, len(sources))
+            series.append(_begun(index, number) + reading.series)
+            continue
+        key = (reading.source, type(reading), int(reading.flags))
+        by_key.setdefault(key, []).append(number)
+    if len(by_key) * 2 < len(readings) and not series:
+        return encode_body(to_series(readings))
     for (source, _, _), numbers in by_key.items():
         index = sources.setdefault(source, len(sources))
         if len(numbers) == 1:
@@ -46,14 +58,10 @@ def encode_readings(readings: Sequence[Reading]) -> bytes:
 
 def _single(source: int, number: int, reading: Reading) -> bytes:
     kind, fields = _fields_of(KIND_OF[type(reading)].number)
-    parts = [bytes((_SOURCE,)) + _varint(source)] if source else []
     device_time = _varint(_zigzag(reading.device_time_ms))
-    numbered = _varint(number)
-    parts += (
-        kind,
-        _NUMBER, _SMALL[len(numbered)], numbered,
-        _DEVICE_TIME, _SMALL[len(device_time)], device_time,
-    )  # fmt: skip
+    parts = [
+        _begun(source, number), kind, _DEVICE_TIME, _SMALL[len(device_time)], device_time
+    ]  # fmt: skip
     if reading.time_quality:
         parts.append(bytes((_TIME_QUALITY, 1, reading.time_quality)))
     for name, keep, is_bytes, head in fields:
@@ -73,6 +81,17 @@ def _single(source: int, number: int, reading: Reading) -> bytes:
     received_time = _varint(_zigzag(reading.received_time_ms))
     parts += (_RECEIVED_TIME, _SMALL[len(received_time)], received_time)
     return b"".join(parts)
+
+
+def _begun(source: int, number: int) -> bytes:
+    """Source and number: their order before the other fields is free."""
+    numbered = _varint(number)
+    return _SOURCE + _varint(source) + _NUMBER + _SMALL[len(numbered)] + numbered
+
+
+def blob_column(field_number: int, blob: bytes) -> bytes:
+    """A column of one blob, within a series."""
+    return _framed(_COLUMNS, bytes((_FIELD, field_number)) + _framed(_BLOBS, blob))
 
 
 def _several(source: int, numbers: Sequence[int], readings: Sequence[Reading]) -> bytes:

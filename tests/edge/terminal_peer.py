@@ -66,7 +66,8 @@ class Terminal:
         registered = self.ask(REGISTRATION)
         assert isinstance(registered, RegistrationAnswer)
         assert registered.auth_code
-        answer = self.ask(Authentication(registered.auth_code))
+        about = ("123456789012345", "v1") if self.conversation.revision == 2019 else ()
+        answer = self.ask(Authentication(registered.auth_code, *about))
         assert isinstance(answer, PlatformAnswer)
         assert answer.result == 0
         return registered.auth_code

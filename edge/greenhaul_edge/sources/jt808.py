@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.outbox.writer import Outbox
@@ -19,6 +19,9 @@ from greenhaul_edge.sources.terminal_sockets import DatagramLine, DatagramListen
 from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.errors import ConfigError, Unavailable
 
+if TYPE_CHECKING:
+    from greenhaul_edge.sources.terminal_bulk import BulkReader
+
 log = logging.getLogger(__name__)
 
 # Readings of one peer that wait for their commit before it is no longer read.
@@ -29,6 +32,9 @@ PARTS_SIZE_MAX = 64 * 1024 * 1024
 # Rubbish of strangers that is kept for people to look at: so much at once, then so much a second.
 # A port scanner or a web crawler is a counter, not a full outbox.
 RUBBISH_KEPT_MAX, RUBBISH_KEPT_PER_S = 1_000, 1.0
+# Peers from which on reports are read together: with fewer there are seldom enough in a turn of the
+# loop, and a truck's gateway has better uses for numpy's 25 MB.
+BULK_LINES_MIN = 100
 # How long stopping waits for commits under way, so that their answers still go out.
 CLOSE_TIMEOUT_S = 2.0
 # How often packets that are missing are asked for, and the supervisor sees that the loop turns.
@@ -58,7 +64,10 @@ class Jt808Source:
         auth: TerminalAuth,
         *,
         new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        reads_in_bulk: bool | None = None,
     ) -> None:
+        """new_loop, reads_in_bulk: by default what the extra `[bulk]` brought; the latter only once
+        there are many terminals."""
         self.name, self.settings, self.clock, self.auth = name, settings, clock, auth
         self.outbox = outbox
         self.rubbish_source = f"{outbox.gateway}/{name}"
@@ -71,6 +80,8 @@ class Jt808Source:
         self.beat = Beat()
         self.loop = (new_loop or fastest_loop())()
         self.commits = Commits(outbox, self.loop.call_soon, self.call_later)
+        self.bulk = make_bulk_reader() if reads_in_bulk else None
+        self._may_read_in_bulk = reads_in_bulk is None
         self._strangers: dict[TerminalLine, None] = {}  # oldest first; some proved known since
         self._with_parts: set[TerminalLine] = set()
         self._parts_size = 0
@@ -129,6 +140,9 @@ class Jt808Source:
             return False
         self.lines.add(line)
         self._strangers[line] = None
+        if self._may_read_in_bulk and len(self.lines) >= BULK_LINES_MIN:
+            self._may_read_in_bulk = False
+            self.bulk = make_bulk_reader()
         return True
 
     def forget(self, line: TerminalLine) -> None:
@@ -171,6 +185,15 @@ class Jt808Source:
         if self._parts_size > PARTS_SIZE_MAX:
             self.end_for(max(self._with_parts, key=lambda one: one.parts_size), "closed_parts")
 
+    def put_bulk(self, line: TerminalLine, data: bytes) -> None:
+        """Reports to read together with those of other lines, once this turn's have come."""
+        assert self.bulk is not None
+        if not self.bulk.size:
+            self.loop.call_soon(self._flush_bulk)
+        self.bulk.put(line, data)
+        if self.bulk.is_due:
+            self._flush_bulk()
+
     def may_keep_rubbish(self) -> bool:
         """Whether another piece of a stranger's rubbish is kept, or only counted."""
         now_s = self.loop.time()
@@ -192,6 +215,10 @@ class Jt808Source:
                 self.end_for(line, "displaced_strangers")
                 return True
         return False
+
+    def _flush_bulk(self) -> None:
+        if self.bulk is not None and self.bulk.size:
+            self.bulk.flush(self.clock.now_ms())
 
     def _tick(self) -> None:
         self.beat.note()
@@ -262,6 +289,15 @@ class Jt808Source:
         if self._server is not None and not is_tcp:
             self._server.close()  # its answers went out by it
         await asyncio.sleep(0)
+
+
+def make_bulk_reader() -> "BulkReader | None":
+    """The vectorised reader where the extra `[bulk]` brought numpy."""
+    try:
+        from greenhaul_edge.sources.terminal_bulk import BulkReader
+    except ImportError:
+        return None
+    return BulkReader()
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:

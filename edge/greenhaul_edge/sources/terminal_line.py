@@ -58,6 +58,10 @@ class TerminalLine:
         self._watch: asyncio.TimerHandle | None = None
         self.parts_size = 0  # memory of packets that wait, as the source knows it
 
+    def receive(self, data: bytes) -> None:
+        """Bytes of the peer, by the ordinary reader."""
+        self.deliver_all(self.session.receive(data, self.source.clock.now_ms()))
+
     def write(self, answers: bytes) -> None:
         """Send to the peer."""
         raise NotImplementedError

@@ -39,6 +39,7 @@ from greenhaul_protocols.jt808 import (
     wants_answer,
 )
 from greenhaul_protocols.jt808 import Event as ConversationEvent
+from greenhaul_protocols.jt808.header import SERIAL_COUNT
 from greenhaul_protocols.jt808.messages import SomeParametersQuery
 from greenhaul_protocols.jt808.messages_media import MediaAnswer, MediaData
 
@@ -101,6 +102,37 @@ class TerminalSession:
     def revision(self) -> int:
         """The edition its messages are written in now."""
         return self._conversation.revision
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the peer is known and sends well: its next report holds no surprise."""
+        is_let_in = self.terminal is not None or (self._auth.mode == "open" and self.is_heard)
+        return is_let_in and not self._bad_in_a_row and not self.waiting_size
+
+    def expects(self, source: str, is_2019: bool) -> bool:
+        """Whether a report of this source, in this shape, is what the last one was."""
+        phone = self._conversation.phone
+        return (
+            phone is not None
+            and border.source_name(phone) == source
+            and (self._conversation.revision == 2019) == is_2019
+        )
+
+    def serials(self, count: int) -> list[int]:
+        """Serials of so many answers written elsewhere."""
+        first = self._conversation.next_serial
+        self._conversation.next_serial = (first + count) % SERIAL_COUNT
+        return [(first + number) % SERIAL_COUNT for number in range(count)]
+
+    def note_reports(self, alarms: Iterable[int]) -> bool:
+        """Count reports read elsewhere, by their alarm bits; whether a bit is new."""
+        has_new = False
+        for now in alarms:
+            has_new |= bool(now & ~self._alarms)
+            self._alarms = now
+            self._counts.received_messages += 1
+            self._counts.received_readings += 1
+        return has_new
 
     @property
     def waiting_size(self) -> int:

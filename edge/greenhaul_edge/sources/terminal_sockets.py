@@ -16,12 +16,13 @@ UNREAD_SIZE_MAX = 256 * 1024
 class TcpLine(TerminalLine, asyncio.Protocol):
     """One connection."""
 
-    __slots__ = ("_head", "_is_held", "_transport")
+    __slots__ = ("_ends_whole", "_head", "_is_held", "_transport")
 
     def __init__(self, source: "Jt808Source") -> None:
         super().__init__(source, "")
         self._transport: asyncio.Transport | None = None
         self._is_held = False
+        self._ends_whole = False  # whether the last bytes read by the session ended a frame
         # What came of a proxy's header; None once the terminal's own bytes began.
         self._head: bytes | None = b"" if source.settings.proxy_protocol else None
 
@@ -38,7 +39,13 @@ class TcpLine(TerminalLine, asyncio.Protocol):
         """asyncio calls this with whatever came."""
         if self._head is not None:
             data = self._behind_proxy_header(data)
-        self.deliver_all(self.session.receive(data, self.source.clock.now_ms()))
+        bulk = self.source.bulk
+        is_whole = data[:1] == data[-1:] == b"\x7e"
+        if bulk is not None and is_whole and self._ends_whole and self.session.is_plain:
+            self.source.put_bulk(self, data)
+        else:
+            self.receive(data)
+            self._ends_whole = data[-1:] == b"\x7e"
         allowance = self.spend(len(data))
         if allowance < 0:
             self.hold()
