@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from greenhaul_cloud.api import (
@@ -18,6 +18,7 @@ from greenhaul_cloud.api import (
     gateways,
     health,
     live,
+    motion,
     positions,
     presence,
     problems,
@@ -30,6 +31,7 @@ from greenhaul_cloud.api import (
 )
 from greenhaul_cloud.api.context import ApiContext
 from greenhaul_cloud.api.measure import RequestCounter
+from greenhaul_cloud.api.parameters import refuse_unknown_parameters
 from greenhaul_cloud.api.security import BodyLimit, SecurityHeaders, content_policy
 
 PREFIX = "/api/v1"
@@ -46,6 +48,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     fences.router,
     findings.router,
     presence.router,
+    motion.router,
     calendars.router,
     live.router,
     console.router,
@@ -82,7 +85,7 @@ def create_app(context: ApiContext) -> FastAPI:
     app.state.context = context
     problems.install(app)
     for router in _ROUTERS:
-        app.include_router(router, prefix=PREFIX)
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(health.router)
     app.include_router(reference.router)
     app.router.default = console.ConsoleFiles(console.CONSOLE_FOLDER)
