@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from greenhaul_cloud.derive.runner import Deriver, derive_once
+from greenhaul_cloud.hours.calendar import YearPlan
 from greenhaul_cloud.store.attributes import Attributes, set_attributes
 from greenhaul_cloud.store.bindings import bind
+from greenhaul_cloud.store.calendars import put_year
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.fences import put_fence
 from greenhaul_cloud.store.tables import amendment, dirty, fold_failure, vehicle, violation, visit
@@ -31,15 +33,39 @@ SOURCE = "808:13912345678"
 SQUARE = [[112.5, 33.0], [112.50107, 33.0], [112.50107, 33.0009], [112.5, 33.0009], [112.5, 33.0]]
 
 
+RULES = [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40, "for_s": 10}]
+# START_MS is a Friday, 16:00 in China.
+ALL_RULES: list[list[dict[str, Any]]] = [
+    RULES,
+    [
+        {"rule": "no_entry", "hours": "Fr 16:02-16:10; PH off"},
+        {"rule": "must_stay", "hours": "16:05-16:15"},
+        {"rule": "max_dwell", "limit_s": 60},
+        {"rule": "must_visit_by", "hours": "16:04-16:06,16:10-16:11"},
+    ],
+    [
+        {"rule": "allowed_hours", "hours": "Mo-Fr 16:05-16:10"},
+        {"rule": "must_stay"},
+        {"rule": "min_dwell", "limit_s": 90},
+        {"rule": "transit_time", "min_s": 40, "max_s": 200},
+        {
+            "rule": "speed_limit",
+            "limit_kmh": 55,
+            "night_limit_kmh": 40,
+            "night_hours": "16:08-23:00",
+        },
+    ],
+]
+
+
 def square_fence(**properties: Any) -> dict[str, Any]:
-    rules = [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40, "for_s": 10}]
     return {
         "type": "Feature",
         "geometry": {"type": "Polygon", "coordinates": [SQUARE]},
         "properties": {
             "id": "square",
             "valid_from": "2014-01-01T00:00:00Z",
-            "rules": rules,
+            "rules": RULES,
             **properties,
         },
     }
@@ -130,8 +156,9 @@ def test_the_law_holds_on_every_engine(kit: Kit, store: Store, tmp_path: Path) -
 def test_inputs_of_every_kind_may_come_in_any_order(
     kit: Kit, sqlite_store: Store, tmp_path: Path, seed: int
 ) -> None:
-    """Readings of two sources, a binding that moves, attributes and fence versions."""
+    """Readings of two sources, a binding that moves, attributes, fence versions, the calendar."""
     rng = random.Random(seed)
+    rules = ALL_RULES[seed % len(ALL_RULES)]
     sources = {name: hovering(kit, rng, 70, name) for name in (SOURCE, "gw-1/gnss")}
     middle_ms = START_MS + 600_000
 
@@ -153,6 +180,7 @@ def test_inputs_of_every_kind_may_come_in_any_order(
                 feature = square_fence(
                     valid_from=format_time(at_ms),
                     confirm_s=confirm_s,
+                    rules=rules,
                     applies_to={"energy": ["diesel"]},
                 )
                 put_fence(conn, feature, at_ms, "test")
@@ -169,6 +197,7 @@ def test_inputs_of_every_kind_may_come_in_any_order(
         write(set_attributes, "v1", middle_ms + 300_000, electric, START_MS),
         write(set_attributes, "v2", 0, diesel, START_MS),
         versions,
+        write(put_year, "CN", YearPlan.of(2027, {"days_off": ["2027-01-15"]}), START_MS, "test"),
     ]
 
     def play(store: Store, *, folds: float) -> tuple[list[Any], list[Any]]:
