@@ -25,8 +25,7 @@ def lists_of(city: City) -> list[str]:
     for path, operations in document["paths"].items():
         names = {p["name"] for p in operations.get("get", {}).get("parameters", [])}
         if "cursor" in names:
-            filled = path.replace("{vehicle_id}", "v-own").replace("{fence_id}", "centre")
-            assert "{" not in filled
+            filled = path.format(vehicle_id="v-own", fence_id="centre", gateway_id="gw-city")
             found.append(re.sub("^/api/v1", "", filled))
     assert len(found) > 10
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import select
 from tests.cloud.api_city import TRACK_POINTS, City
@@ -11,9 +11,6 @@ from greenhaul_cloud.derive.runner import Deriver
 from greenhaul_cloud.store import tables
 from greenhaul_protocols.catalogue import Dropped, Reading
 from greenhaul_protocols.times import format_time
-
-if TYPE_CHECKING:
-    pass
 
 
 def marks(city: City, vehicle_id: str) -> list[tuple[int, int]]:
@@ -53,6 +50,17 @@ def test_an_unknown_key_is_refused_by_name(city: City) -> None:
     answer = city.ask("POST", "/vehicles", json={"id": "v8", "plat": "x"})
     assert answer.status_code == 422
     assert answer.json()["faults"][0]["where"] == "body.plat"
+
+
+def test_an_unknown_parameter_is_refused_by_name(city: City) -> None:
+    slip = city.ask("GET", "/violations", params={"vehicle": "v-own"})
+    assert slip.status_code == 422
+    assert slip.json()["detail"] == "query.vehicle: unknown; did you mean 'vehicle_id'?"
+    shifted = city.ask("GET", "/positions/latest", params={"datum": "gcj02"})
+    assert shifted.json()["faults"] == [
+        {"where": "query.datum", "what": "unknown; this path takes bbox"}
+    ]
+    assert city.ask("GET", "/violations", params={"vehicle_id": "v-own"}).status_code == 200
 
 
 def test_pages_follow_each_other_without_gap_or_double(town: City) -> None:
