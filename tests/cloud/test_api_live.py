@@ -130,6 +130,14 @@ def test_a_new_stream_learns_its_number_before_anything_happens(town: City) -> N
         assert watch.next("violations").number == "3"
 
 
+def test_a_number_of_another_store_holds_no_violation_back(town: City) -> None:
+    with watching(town, "admin", headers={"Last-Event-ID": "1000"}) as watch:
+        watch.next("positions")
+        assert watch.last_number == "2"
+        town.ask("POST", f"/violations/{town.ids['own']['violation_id']}/handling", json={})
+        assert watch.next("violations").number == "3"
+
+
 def test_gateways_show_to_authorities(town: City) -> None:
     with watching(town, "regulator") as watch:
         before = watch.next("gateways").data["items"][0]["stored"]

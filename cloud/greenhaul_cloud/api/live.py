@@ -59,7 +59,10 @@ class _Watcher:
         """Events for what changed since the last time."""
         hub, scope = self._hub, self.principal.scope
         since, self._beat = self._beat, hub.beat
-        if self._after is None:
+        is_foreign = since == 0 and self._after is not None and self._after > hub.feed_end
+        if self._after is None or is_foreign:
+            # a number beyond the feed is of another store (a restored one, say): waiting for
+            # ours to reach it would keep violations back
             self._after = hub.feed_end
             yield f"id: {self._after}\n\n"
         positions = [
