@@ -289,6 +289,7 @@ def test_strangers_and_rubbish_are_passed_over(
     edge: Edge,
     start_intake: Callable[[Store], Intake],
     gateway_id: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     kit.register(sqlite_store, gateway_id)
     start_intake(sqlite_store)
@@ -300,6 +301,8 @@ def test_strangers_and_rubbish_are_passed_over(
     edge.send(b"rubbish")
     edge.send(outbox.block(1, 1, asks_receipt=True))
     assert edge.receipt().lanes[0].settled == ((1, 1),)
+    assert f"event=damaged_block gateway={gateway_id}" in caplog.text
+    assert f"event=unregistered_gateway gateway={stranger.gateway}" in caplog.text
 
 
 def test_presence_follows_the_retained_state(
@@ -333,6 +336,7 @@ def test_presence_follows_the_retained_state(
         (b"", False),
         (b"[1]", False),
         (b"\xff", False),
+        (b"[" * 100_000, False),
     ],
 )
 def test_presence_is_read_as_gateways_write_it(payload: bytes, is_online: bool) -> None:

@@ -272,6 +272,6 @@ def says_online(payload: bytes) -> bool:
     """Whether a presence message, `{"online": true, …}`, says that its gateway is connected."""
     try:
         said = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):  # deep nesting is an error of its own
         return False
     return isinstance(said, dict) and said.get("online") is True

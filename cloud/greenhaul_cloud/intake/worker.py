@@ -230,6 +230,13 @@ class IntakeWorker:
         blocks.labels("settled").inc(len(deliveries) - len(strangers) - result.damaged)
         for outcome in ("stored", "duplicate", "quarantined", "dropped"):
             self._counters.numbers.labels(outcome).inc(getattr(result, outcome))
+        damaged = {one.block.gateway for one in deliveries if one.block.block is None}
+        for gateway in sorted(damaged - result.unregistered):
+            self._complain(
+                f"damaged {gateway}",
+                "event=damaged_block gateway=%s action=kept_nothing_settled",
+                gateway,
+            )
         for gateway in sorted(result.unregistered):
             self._complain(
                 gateway,
