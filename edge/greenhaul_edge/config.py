@@ -34,6 +34,7 @@ class OutboxSettings:
     size_max_mb: Annotated[int, Between(4, 1 << 20)] = 512
     age_max_days: Annotated[int, Between(0, 3650)] = 0  # evictable readings; 0 = no limit
     commit_window_s: Annotated[float, Between(0.0, 60)] = 5.0
+    live_lanes: Annotated[int, Between(1, 64)] = 1  # more in front of thousands of terminals
     grace_mb: Annotated[int, Between(0, 1 << 20)] = 64
     grace_hours: Annotated[int, Between(0, 24 * 365)] = 48
 
@@ -70,6 +71,7 @@ class Jt808Settings:
         Annotated[str, Matches(_ALLOWED, "a terminal number, or number and plate")], ...
     ] = ()
     proxy_protocol: bool = False  # behind a load balancer that may say who really calls
+    can_mapping: Path | None = None  # what the frames of 0x0705 mean; or a shipped one's name
     asks_heartbeat: bool = True  # ask terminals once for their heartbeat interval
     # Silence that ends a connection, while the terminal's heartbeat interval is not known.
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0

@@ -81,7 +81,12 @@ class CanState:
         one = self._values.get((kind, name))
         return one.value if one and now_ms - one.at_ms <= one.age_ms_max else None
 
-    def readings(self, now_ms: int, received_time_ms: int) -> list[Reading]:
+    def readings(
+        self,
+        now_ms: int,
+        received_time_ms: int,
+        time_quality: TimeQuality = TimeQuality.GATEWAY,
+    ) -> list[Reading]:
         """One reading a kind that heard something since it was asked last."""
         found: list[Reading] = []
         for kind, at_ms in self._changed.items():
@@ -96,7 +101,7 @@ class CanState:
                         source=self._source,
                         device_time_ms=at_ms,
                         received_time_ms=received_time_ms,
-                        time_quality=TimeQuality.GATEWAY,
+                        time_quality=time_quality,
                         **values,
                     )
                 )

@@ -15,6 +15,7 @@ from greenhaul_edge.sources.terminal_auth import TerminalAuth
 from greenhaul_edge.sources.terminal_commits import Commits
 from greenhaul_edge.sources.terminal_counts import Counts
 from greenhaul_edge.sources.terminal_line import TerminalLine
+from greenhaul_edge.sources.terminal_session import ReadFrames
 from greenhaul_edge.sources.terminal_sockets import DatagramLine, DatagramListener, TcpLine
 from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.errors import ConfigError, Unavailable
@@ -70,6 +71,7 @@ class Jt808Source:
         there are many terminals."""
         self.name, self.settings, self.clock, self.auth = name, settings, clock, auth
         self.outbox = outbox
+        self.read_frames = _frame_reader(settings)
         self.rubbish_source = f"{outbox.gateway}/{name}"
         self.uncommitted_max = UNCOMMITTED_MAX
         self.counts = Counts()
@@ -308,3 +310,11 @@ def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
         return asyncio.new_event_loop
     new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return new_loop
+
+
+def _frame_reader(settings: Jt808Settings) -> ReadFrames | None:
+    if settings.can_mapping is None:
+        return None
+    from greenhaul_edge.sources.terminal_can import FrameReader  # cantools costs memory
+
+    return FrameReader(settings.can_mapping)

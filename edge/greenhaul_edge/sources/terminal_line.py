@@ -51,6 +51,7 @@ class TerminalLine:
             rubbish_source=source.rubbish_source,
             counts=source.counts,
             on_authenticated=self._authenticated,
+            read_frames=source.read_frames,
         )
         self.uncommitted = 0  # readings, and answers behind them, that wait for a commit
         self._allowance = float(source.settings.burst_size_max)

@@ -42,6 +42,7 @@ from greenhaul_protocols.jt808 import Event as ConversationEvent
 from greenhaul_protocols.jt808.header import SERIAL_COUNT
 from greenhaul_protocols.jt808.messages import SomeParametersQuery
 from greenhaul_protocols.jt808.messages_media import MediaAnswer, MediaData
+from greenhaul_protocols.jt808.messages_records import CanReport
 
 # A peer that sent this many frames in a row that are none is no terminal.
 BAD_IN_A_ROW_MAX = 200
@@ -53,6 +54,9 @@ REFUSALS_MAX = 10
 
 _HEARTBEAT_INTERVAL_ID = 0x0001
 _ANSWER_ID, _ANSWER = 0x8001, struct.Struct(">HHB")
+
+# CAN frames of 0x0705 as readings that take source and times of the report's event.
+ReadFrames = Callable[[CanReport, Reading], list[Reading]]
 
 
 class TerminalSession:
@@ -72,6 +76,7 @@ class TerminalSession:
         "_has_asked_heartbeat",
         "_has_registered",
         "_on_authenticated",
+        "_read_frames",
         "_refusals",
         "_rubbish_source",
         "heartbeat_s",
@@ -86,8 +91,9 @@ class TerminalSession:
         rubbish_source: str,
         counts: Counts,
         on_authenticated: Callable[[str], None],
+        read_frames: ReadFrames | None = None,
     ) -> None:
-        self._auth, self._counts = auth, counts
+        self._auth, self._counts, self._read_frames = auth, counts, read_frames
         self._rubbish_source, self._on_authenticated = rubbish_source, on_authenticated
         self._conversation = Conversation()
         self._alarms = 0
@@ -285,6 +291,8 @@ class TerminalSession:
                 return answered
         source = border.source_name(header.phone)
         delivery = self._delivery(message, event.body, source, header, received_time_ms)
+        if isinstance(message, CanReport) and self._read_frames and delivery.readings:
+            delivery.readings += self._read_frames(message, delivery.readings[0])
         if not delivery.readings:
             delivery.readings = list(pieces(kept_whole(event, source, received_time_ms)))
         delivery.is_alarm = self._has_new_alarm(delivery.readings)
