@@ -28,7 +28,12 @@ def assemble(config: Config) -> Agent:
     # Before the outbox is opened: what cannot start leaves nothing behind.
     Dialer(config.uplink, config.gateway.id, clock)
     file = open_outbox(
-        config.outbox_file, config.gateway.id, clock.boot, clock.now_ms(), bounds_of(config)
+        config.outbox_file,
+        config.gateway.id,
+        clock.boot,
+        clock.now_ms(),
+        bounds_of(config),
+        config.outbox.live_lanes,
     )
     outbox = Outbox(file, clock, commit_window_s=config.outbox.commit_window_s)
     parts = EdgeParts(outbox, clock)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from greenhaul_edge import input_commands, outbox_commands
 from greenhaul_edge.assembly import assemble, status_file_of
 from greenhaul_edge.config import load_config, schema
 from greenhaul_edge.sample import SAMPLE
@@ -87,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-v", "--verbose", action="store_true", help="also say what is well")
     one.add_argument("--json", action="store_true", help="as one JSON object")
     add("init", _init, "write a configuration that `check` accepts", "-c edge.toml")
+    outbox_commands.add(commands)
     terminal_commands.add(commands)
+    input_commands.add(commands)
     return parser
 
 

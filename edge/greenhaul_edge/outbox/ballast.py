@@ -7,8 +7,6 @@ from pathlib import Path
 
 from greenhaul_edge.outbox.schema import WAL_SIZE_MAX
 
-BALLAST_SIZE_MAX = 4 << 20
-
 
 @dataclass(slots=True)
 class Ballast:
@@ -55,11 +53,10 @@ class Ballast:
         return True
 
 
-def ballast_for(folder: Path, size_max: int) -> Ballast:
-    """The ballast of an outbox: an eighth of its bound, or of a disk that is smaller than it."""
+def ballast_for(folder: Path, size: int) -> Ballast:
+    """The ballast of an outbox; smaller on a disk of which it would be more than an eighth."""
     disk = os.statvfs(folder)
-    bound = min(size_max, disk.f_blocks * disk.f_frsize)
-    return Ballast(folder / "ballast", min(BALLAST_SIZE_MAX, bound // 8))
+    return Ballast(folder / "ballast", min(size, disk.f_blocks * disk.f_frsize // 8))
 
 
 def free_size(folder: Path) -> int:

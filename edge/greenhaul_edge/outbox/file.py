@@ -60,7 +60,7 @@ class OutboxFile:
         self.path, self.gateway, self.boot = path, gateway, boot
         self.bounds, self.live_lanes, self.judge = bounds or Bounds(), live_lanes, judge
         self.is_sending = False  # whether what is committed may be sent at once
-        self.ballast: Ballast = ballast_for(path.parent, self.bounds.size_max)
+        self.ballast: Ballast = ballast_for(path.parent, self.bounds.ballast_size)
         self._connection = open_file(path)
         try:
             self._page_size = self._pragma("page_size")
@@ -91,7 +91,7 @@ class OutboxFile:
         """What may be in use now: a disk that others fill counts as a smaller bound."""
         file_size = self._pragma("page_count") * self._page_size
         left = growth_left(self.path, self.ballast)
-        return Limits(min(self.bounds.size_max, max(file_size + left, 0)))
+        return Limits(min(self.bounds.database_size_max, max(file_size + left, 0)))
 
     @property
     def is_full(self) -> bool:

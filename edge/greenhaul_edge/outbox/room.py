@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from greenhaul_edge.outbox.chunks import CHUNK_READINGS_MAX
 from greenhaul_edge.outbox.receipts import Ledger
-from greenhaul_edge.outbox.schema import DamagedFile
+from greenhaul_edge.outbox.schema import WAL_SIZE_MAX, DamagedFile
 from greenhaul_protocols.ranges import Pair, RangeSet
 
+BALLAST_SIZE_MAX = 4 << 20
 # Rows deleted in one transaction: a few milliseconds, so that commits of readings do not wait.
 DELETE_ROWS_MAX = 500
 # Numbers in one step of the grace ring, for the same reason.
@@ -18,10 +19,20 @@ GRACE_STEP = 20_000
 class Bounds:
     """How much the outbox may hold."""
 
-    size_max: int = 512 << 20  # bytes in use, all tables
+    size_max: int = 512 << 20  # bytes on the disk: database, WAL and ballast
     grace_size_max: int = 64 << 20  # bytes of delivered readings kept
     grace_age_ms_max: int = 48 * 3_600_000
     age_ms_max: int = 0  # evictable readings older than this are given up; 0 = never
+
+    @property
+    def ballast_size(self) -> int:
+        """Bytes that are kept free for the worst moment."""
+        return min(BALLAST_SIZE_MAX, self.size_max // 8)
+
+    @property
+    def database_size_max(self) -> int:
+        """What WAL and ballast leave for the pages of the database."""
+        return self.size_max - self.ballast_size - min(WAL_SIZE_MAX, self.size_max // 8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,12 +312,12 @@ class Outbox:
     def _name_lost(self) -> None:
         """Give numbers to what had to go unwritten, and say so in the log of readings."""
         count, span_ms = self._held_back.lost, self._held_back.lost_span_ms or (None, None)
-        if not count or time.monotonic() < self._name_lost_s:
+        if not count or time.monotonic() < max(self._name_lost_s, self._retry_s):
             return
-        self._name_lost_s = time.monotonic() + _NAME_LOST_PERIOD_S
         now_ms = self._clock.now_ms()
         self._keeper.do(lambda file: file.append_lost(count, span_ms, "disk full", now_ms))
         self._held_back.named(count)
+        self._name_lost_s = time.monotonic() + _NAME_LOST_PERIOD_S
 
     def _after_commit(self, waiters: list[_Waiter], has_alarm: bool) -> None:
         self.commits += 1
