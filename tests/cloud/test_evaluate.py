@@ -201,6 +201,24 @@ def test_a_bad_as_of_is_named(tmp_path: Path) -> None:
         evaluate.run(argparse.Namespace(fences=tmp_path, tracks=tmp_path, as_of="now", jsonl=True))
 
 
+def test_absence_is_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    far = [[112.9, 32.9], [112.91, 32.9], [112.91, 32.91], [112.9, 32.9]]
+    wanted = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [far]},
+        "properties": {"id": "depot", "rules": [{"rule": "must_visit_by", "hours": "19:07-19:08"}]},
+    }
+    tracks = write_tracks(tmp_path / "t.csv", drive())
+    [line] = lines(capsys, write_fences(tmp_path / "f.geojson", wanted), tracks)
+    assert (line["entered_at"], line["left_at"], line["entered_certainty"]) == (None, None, None)
+    [violation] = line["violations"]
+    assert violation["window"] == {
+        "began_at": "2026-11-18T11:07:00Z",
+        "ended_at": "2026-11-18T11:08:00Z",
+    }
+    assert (violation["rule"], violation["began_at"]) == ("must_visit_by", "2026-11-18T11:08:00Z")
+
+
 # Other people's tracks and zones.
 
 

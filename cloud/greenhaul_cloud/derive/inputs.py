@@ -10,9 +10,11 @@ from sqlalchemy import Connection, select
 from greenhaul_cloud.fences.feature import attributes_of
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes, Fence, FenceVersion
+from greenhaul_cloud.fences.rules import hours_of
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.windows import Interval, Window, joined, scope_of, windows_of
 from greenhaul_cloud.hours.calendar import CHINA, Calendar
+from greenhaul_cloud.hours.expression import depends_on_weekdays
 from greenhaul_cloud.store.calendars import calendar_state, load_calendar
 from greenhaul_cloud.store.fences import fences_state, load_fences
 from greenhaul_cloud.store.tables import vehicle_attributes
@@ -25,11 +27,15 @@ _STATUS_IGNITION = 1  # JT/T 808 status bit 0: ACC on
 
 @dataclass(frozen=True, slots=True)
 class FenceSet:
-    """All fences, one index over all their versions, and the calendar their hours ask."""
+    """All fences, one index over all their versions, and the calendar their hours ask.
+
+    asks_calendar: whether any rule's hours look at weekdays or days off.
+    """
 
     fences: Mapping[str, Fence]
     index: FenceIndex
     calendar: Calendar = CHINA
+    asks_calendar: bool = False
 
     def version(self, fence_id: str, number: int) -> FenceVersion:
         """One version of a fence."""
@@ -51,7 +57,10 @@ class FenceShelf:
             fences = load_fences(conn)
             versions = [version for fence in fences.values() for version in fence.versions]
             calendar = load_calendar(conn, self._calendar)
-            self._held, self._state = FenceSet(fences, FenceIndex(versions), calendar), state
+            hours = (hours_of(rule) for version in versions for rule in version.rules)
+            asks = any(depends_on_weekdays(text) for text in hours if text is not None)
+            self._held = FenceSet(fences, FenceIndex(versions), calendar, asks)
+            self._state = state
         return self._held
 
 

@@ -22,7 +22,7 @@ from greenhaul_cloud.store.statements import insert_into
 from greenhaul_cloud.store.tables import dirty, fold_failure, fold_state
 from greenhaul_cloud.store.tracks import bound_sources
 from greenhaul_protocols.errors import Unavailable
-from greenhaul_protocols.times import TIME_MS_MAX
+from greenhaul_protocols.times import TIME_MS_MAX, to_datetime
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Deriver:
         self._store = store
         self._calendar, self._retention_days = calendar, retention_days
         self._is_seeded = False
+        self._years_said: set[int] = set()
         self._shelf = FenceShelf(calendar)
         # vehicles whose fold raised, by the revision it raised at: tried again when that grows
         self._set_aside: dict[str, int] = {}
@@ -140,6 +141,7 @@ class Deriver:
             # time does not go back for a fold, whatever the clock does
             as_of_ms = max(now_ms, last_as_of_ms or now_ms)
             fences = self._shelf.take(conn)
+            self._say_unknown_year(fences, as_of_ms)
             bounds = bound_sources(conn, mark.vehicle_id)
             windows = windows_for(conn, mark.vehicle_id, fences, bounds)
             readings = StoredReadings(conn, bounds)
@@ -158,6 +160,16 @@ class Deriver:
             borders.append(result.due_ms)
         due = [border for border in borders if border is not None and border <= TIME_MS_MAX]
         return _Folded(result, fences, last_as_of_ms, as_of_ms, min(due, default=None))
+
+    def _say_unknown_year(self, fences: FenceSet, as_of_ms: int) -> None:
+        """Once a year: rules ask for days off that nobody has entered yet."""
+        year = to_datetime(as_of_ms).year
+        calendar = fences.calendar
+        if not fences.asks_calendar or not calendar.name or year in calendar.years:
+            return
+        if year not in self._years_said:
+            self._years_said.add(year)
+            log.warning("event=calendar_unknown calendar=%s year=%d", calendar.name, year)
 
     def _frozen_before_ms(self, as_of_ms: int) -> int:
         days = self._retention_days
