@@ -212,7 +212,7 @@ class EdgeBox:
         """A battery on the CAN bus: it keeps nothing itself."""
         while self.is_reading:
             Signal().wait(self.world.random.uniform(0, 2 * self.traits.input_every_s))
-            if clock.offset_ms is None:
+            if clock.offset_ms is None or not self.is_reading:
                 continue
             self.inputs += 1
             soc_percent, time_ms = self.inputs % 1000 / 10, clock.now_ms()

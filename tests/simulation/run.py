@@ -195,9 +195,9 @@ class Run:
         world.run(world.random.uniform(*TROUBLE_S))
         self._is_peace = True
         self._make_peace()
+        world.run(10.0)  # what is read is committed, or there for all to see
         if not world.run_until(self._is_drained, DRAIN_S_MAX, 5.0):
             raise Broken(f"seed {self.seed}: not drained in {DRAIN_S_MAX:.0f} s: {self._state()}")
-        world.run(10.0)
 
     def _again(self, what: Callable[[], None], per_minute: float) -> None:
         if per_minute:
