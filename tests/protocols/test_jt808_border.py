@@ -296,3 +296,26 @@ def test_a_position_comes_back_from_its_report(
 def test_a_state_of_charge_beyond_100_is_our_mistake() -> None:
     with pytest.raises(EncodeError, match="soc_percent"):
         battery_item(101)
+
+
+@pytest.mark.parametrize(
+    ("raw", "temperatures_c"),
+    [
+        ("80c8", (-20.0, None, None, None)),
+        ("80c8002dffff0000" + 4 * "ffff", (-20.0, 4.5, None, 0.0)),
+        ("ffff", None),
+    ],
+)
+def test_temperatures_of_refrigerated_bodies_are_cargo(
+    raw: str, temperatures_c: tuple[float | None, ...] | None
+) -> None:
+    items = (Item(0x51, bytes.fromhex(raw)),)
+    report = LocationReport(0, 3, 32.9, 112.5, 130, 36.0, 90, "261120150405", items)
+    readings = readings_of(report, source="808:1", received_time_ms=1_795_158_300_000)
+    cargo = [one for one in readings if isinstance(one, CargoReading)]
+    if temperatures_c is None:
+        assert not cargo
+        return
+    (reading,) = cargo
+    numbered = (f"compartment_temperature_{number}_c" for number in range(1, 5))
+    assert tuple(getattr(reading, name) for name in numbered) == temperatures_c

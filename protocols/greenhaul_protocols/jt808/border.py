@@ -206,12 +206,31 @@ def unnamed_items(items: tuple[Item, ...]) -> bytes:
     return _sort_items(items)[1]
 
 
+# FFFF of a sensor that is not there, as bit 15 means minus.
+_NO_SENSOR_C = -3276.7
+
+
 def _cargo(item: Item) -> _Make | None:
     found = find(LOCATION_ITEMS, item, 2019)
     if found is None or found[0].name != "compartment_temperature_c":
         return None
     temperature_c = found[1]
     return lambda **how: CargoReading(**how, compartment_temperature_1_c=temperature_c)
+
+
+def _temperatures(item: Item) -> _Make | None:
+    """Refrigerated bodies: one sensor, or eight of which a truck's four compartments have room."""
+    found = find(LOCATION_ITEMS, item, 2019)
+    if found is None:
+        return None
+    entry, value = found
+    told_c = (value,) if entry.name == "temperature_c" else [t / 10 for t in value.tenths_c]
+    known = {
+        f"compartment_temperature_{number}_c": one_c
+        for number, one_c in enumerate(told_c[:4], start=1)
+        if one_c > _NO_SENSOR_C
+    }
+    return (lambda **how: CargoReading(**how, **known)) if known else None
 
 
 def _battery(item: Item) -> _Make | None:
@@ -227,6 +246,7 @@ def _battery(item: Item) -> _Make | None:
 
 _OTHER_READINGS: dict[int, Callable[[Item], _Make | None]] = {
     0x06: _cargo,
+    0x51: _temperatures,
     0xD4: _battery,
     0xE4: _battery,
 }
