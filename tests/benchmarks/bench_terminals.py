@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import Jt808Settings
@@ -39,6 +39,13 @@ WINDOWS = (1, 10)
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
+class Way(NamedTuple):
+    """How a listener reads."""
+
+    new_loop: NewLoop
+    reads_in_bulk: bool
+
+
 class Forgetful:
     """An outbox that stores nothing and says it did."""
 
@@ -51,7 +58,7 @@ class Forgetful:
         return done
 
 
-def serve(pipe: Connection, new_loop: NewLoop | None, is_durable: bool, auth: str) -> None:
+def serve(pipe: Connection, way: Way, is_durable: bool, auth: str) -> None:
     """A listener in a process of its own: says its address, then its memory whenever asked."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # no tmpfs
         clock = Clock()
@@ -68,7 +75,8 @@ def serve(pipe: Connection, new_loop: NewLoop | None, is_durable: bool, auth: st
             outbox if is_durable else cast(Outbox, Forgetful()),
             clock,
             TerminalAuth(settings.auth, SECRET, {}, TerminalRegistry(path / "terminals.sqlite")),
-            new_loop=new_loop,
+            new_loop=way.new_loop,
+            reads_in_bulk=way.reads_in_bulk,
         )
         source.start()
         pipe.send(source.address)
@@ -89,10 +97,10 @@ def resident_bytes() -> int:
 class Server:
     """The listener's process."""
 
-    def __init__(self, *, new_loop: NewLoop | None, is_durable: bool = True, auth: str) -> None:
+    def __init__(self, way: Way, *, is_durable: bool = True, auth: str) -> None:
         context = mp.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, new_loop, is_durable, auth))
+        self._process = context.Process(target=serve, args=(theirs, way, is_durable, auth))
         self._process.start()
         host, _, port = self._pipe.recv().rpartition(":")
         self.address = host, int(port)
@@ -146,9 +154,9 @@ def reports_per_s(server: Server, window: int, seconds: float) -> tuple[float, f
     return acknowledged / took_s, (cpu_after_s - cpu_s) / max(acknowledged, 1) * 1e6
 
 
-def idle_bytes(new_loop: NewLoop | None, terminals: int) -> float:
+def idle_bytes(way: Way, terminals: int) -> float:
     """Resident bytes of one idle, authenticated terminal."""
-    server = Server(new_loop=new_loop, auth="register")
+    server = Server(way, auth="register")
     auth = TerminalAuth("register", SECRET)
     _, before, _ = server.look()
     sockets = []
@@ -171,15 +179,16 @@ def main() -> None:
     is_quick = "--quick" in sys.argv
     numbers = [float(word) for word in sys.argv[1:] if word[0] != "-"]
     seconds = numbers[0] if numbers else 2.0 if is_quick else 5.0
-    loops: dict[str, NewLoop] = {"asyncio": asyncio.new_event_loop}
+    ways = {"asyncio": Way(asyncio.new_event_loop, reads_in_bulk=False)}
     if fastest_loop() is not asyncio.new_event_loop:
-        loops["uvloop"] = fastest_loop()
+        ways["uvloop"] = Way(fastest_loop(), reads_in_bulk=False)
+        ways["[bulk]"] = Way(fastest_loop(), reads_in_bulk=True)
     print(f"JT/T 808 over TCP: {CONNECTIONS} terminals, as fast as they are acknowledged")
-    for name, new_loop in loops.items():
+    for name, way in ways.items():
         for window in WINDOWS:
             rates = []
             for is_durable in (False, True):
-                server = Server(new_loop=new_loop, is_durable=is_durable, auth="open")
+                server = Server(way, is_durable=is_durable, auth="open")
                 rates.append(reports_per_s(server, window, seconds))
                 server.stop()
             (baseline, _), (rate, cpu_us) = rates
@@ -188,8 +197,8 @@ def main() -> None:
                 f"of CPU  {rate / baseline:5.2f} × one that stores nothing ({baseline:,.0f}/s)"
             )
     terminals = 2_000 if is_quick else IDLE_TERMINALS
-    for name, new_loop in loops.items():
-        size = idle_bytes(new_loop, terminals)
+    for name, way in ways.items():
+        size = idle_bytes(way, terminals)
         print(f"  {name:8} idle terminal {size:8,.0f} bytes  {size / 12_000:5.2f} × 12 kB")
 
 

@@ -39,7 +39,8 @@ from greenhaul_protocols.jt808 import (
     wants_answer,
 )
 from greenhaul_protocols.jt808 import Event as ConversationEvent
-from greenhaul_protocols.jt808.header import SERIAL_COUNT
+from greenhaul_protocols.jt808.framing import content_of, frame_of
+from greenhaul_protocols.jt808.header import SERIAL_COUNT, wrap
 from greenhaul_protocols.jt808.messages import SomeParametersQuery
 from greenhaul_protocols.jt808.messages_media import MediaAnswer, MediaData
 from greenhaul_protocols.jt808.messages_records import CanReport
@@ -53,7 +54,8 @@ STRANGER_PARTS_SIZE_MAX = 64 * 1024
 REFUSALS_MAX = 10
 
 _HEARTBEAT_INTERVAL_ID = 0x0001
-_ANSWER_ID, _ANSWER = 0x8001, struct.Struct(">HHB")
+# A general answer from its own serial on: then serial and id of what it answers, and the result.
+_ANSWER_ID, _ANSWER, _BLANK_ANSWER = 0x8001, struct.Struct(">HHHB"), bytes(5)
 
 # CAN frames of 0x0705 as readings that take source and times of the report's event.
 ReadFrames = Callable[[CanReport, Reading], list[Reading]]
@@ -67,6 +69,8 @@ class TerminalSession:
 
     __slots__ = (
         "_alarms",
+        "_answer_head",
+        "_answer_key",
         "_auth",
         "_bad_in_a_row",
         "_conversation",
@@ -98,6 +102,7 @@ class TerminalSession:
         self._conversation = Conversation()
         self._alarms = 0
         self._bad_in_a_row = self._refusals = 0
+        self._answer_key, self._answer_head = ("", False), b""
         self._counted_skipped = self._counted_evicted = 0
         self._has_registered = self._has_asked_heartbeat = False
         self.terminal: str | None = None  # its number, once authenticated
@@ -367,13 +372,20 @@ class TerminalSession:
         """The general answer; to a split message, one for each of its packets."""
         if not wants_answer(event.header.message_id):
             return b""
-        send = self._conversation.send_body
-        return b"".join(
-            # The body of a PlatformAnswer without the detour by its declaration: every report
-            # wants one.
-            send(_ANSWER_ID, _ANSWER.pack(packet.serial, packet.message_id, result), to=packet)[0]
-            for packet in event.packets or (event.header,)
-        )
+        if not event.packets:
+            return self._answer_to(event.header, result)
+        return b"".join(self._answer_to(packet, result) for packet in event.packets)
+
+    def _answer_to(self, packet: Header, result: int) -> bytes:
+        # What `Conversation.answer` says, without the detours by declaration and header: every
+        # report wants one, and only serials change.
+        key = (packet.phone, packet.is_2019)
+        if self._answer_key != key:
+            blank = wrap(Header(_ANSWER_ID, packet.phone, 0, packet.is_2019), _BLANK_ANSWER)
+            self._answer_key, self._answer_head = key, content_of(blank[1:-1])[: -_ANSWER.size]
+        (serial,) = self.serials(1)
+        answer = _ANSWER.pack(serial, packet.serial, packet.message_id, result)
+        return frame_of(self._answer_head + answer)
 
     def _has_new_alarm(self, readings: list[Reading]) -> bool:
         before = self._alarms
@@ -386,9 +398,13 @@ class TerminalSession:
         self, body: Any, raw: bytes, source: str, header: Header | None, received_time_ms: int
     ) -> Delivery:
         found = border.readings_of(body, source=source, received_time_ms=received_time_ms)
-        readings = [piece for reading in found for piece in pieces(reading)]
+        if isinstance(body, LocationReport):
+            # Of one time, and shorter than any block: most of what comes is this.
+            readings, is_unusable = found, found[0].time_quality is TimeQuality.UNUSABLE
+        else:
+            readings = [piece for reading in found for piece in pieces(reading)]
+            is_unusable = any(r.time_quality is TimeQuality.UNUSABLE for r in readings)
         delivery = Delivery(readings)
-        is_unusable = any(r.time_quality is TimeQuality.UNUSABLE for r in readings)
         if is_unusable and header is not None:
             phone, message_id, serial, body_hash = border.resend_key(header, raw)
             delivery.copy_key = f"{phone}/{message_id}/{serial}/".encode() + body_hash
