@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
+# A manager that does not read must not hang us: its socket's queue is ten messages long.
+_SEND_S_MAX = 0.2
+
 
 class ServiceManager:
     """The manager that started this process, if it wants to hear."""
@@ -44,6 +47,7 @@ class ServiceManager:
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.settimeout(_SEND_S_MAX)
                 sender.connect(address)
                 sender.send("\n".join(lines).encode())
         except OSError as error:

@@ -31,7 +31,7 @@ from greenhaul_edge.uplink.wires import Wire
 from greenhaul_protocols.block import WallQuality
 from greenhaul_protocols.catalogue import Position
 
-WAIT_S = 60.0
+WAIT_S = 30.0
 QUICK = Pace(send_window_ms=20, resend_after_ms=400, unreceipted_max=128 * 1024)
 
 

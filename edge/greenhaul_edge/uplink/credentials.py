@@ -96,8 +96,14 @@ class BrokerSocket(ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         """Raises ssl.SSLCertVerificationError for a chain that is out of date."""
-        super().do_handshake(block)
-        moment = cast(BrokerContext, self.context).moment
+        try:
+            super().do_handshake(block)
+            self._check_dates(cast(BrokerContext, self.context).moment)
+        except BaseException:
+            self.close()  # paho would leave it to the garbage collector
+            raise
+
+    def _check_dates(self, moment: Moment | None) -> None:
         fault = None if moment is None else date_fault(self, moment)
         if fault is not None:
             raise ssl.SSLCertVerificationError(fault)

@@ -54,6 +54,7 @@ class _Unacked:
     flight: int | None
     sent_ms: int
     size: int
+    is_presence: bool = False  # nobody needs to listen to it
 
 
 class Uplink:
@@ -291,8 +292,11 @@ class Uplink:
     def _acked(self, event: Acked) -> None:
         message = self._unacked.pop(event.message, None)
         flight = None if message is None else message.flight
+        if message is not None and message.is_presence:
+            return
         if event.failure is None:
-            self._refusals = 0
+            if self._refusals:
+                self._refusals, self._link = 0, "connected"
             if flight is not None and message is not None:
                 self._limits.acked(message.size)
                 self._schedule.acked(flight, self._now_ms())
@@ -418,7 +422,7 @@ class Uplink:
         except Unavailable as error:
             self._drop(str(error))
             return None
-        self._unacked[message] = _Unacked(None, self._now_ms(), 0)
+        self._unacked[message] = _Unacked(None, self._now_ms(), 0, is_presence=is_retained)
         return message
 
     def _header(self, lane: int, epoch: int, *, first: int, asks: bool) -> BlockHeader:

@@ -238,9 +238,10 @@ class PahoWire:
     def _on_publish(
         self, _client: paho.Client, _data: Any, message: int, reason: Any, _properties: Any
     ) -> None:
-        # 0x10, no matching subscribers: there is no collector, so nothing was delivered.
-        is_failure = reason.is_failure or reason.value == 0x10
-        self._report(Acked(self._connection, message, str(reason) if is_failure else None))
+        failure = str(reason) if reason.is_failure else None
+        if reason.value == 0x10:  # no matching subscribers: nothing was delivered
+            failure = "no collector is subscribed"
+        self._report(Acked(self._connection, message, failure))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         self._report(Arrived(self._connection, bytes(message.payload), message.retain))
