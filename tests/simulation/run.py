@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,8 @@ from greenhaul_cloud.intake import worker as intake_worker
 from greenhaul_cloud.store.engine import open_store
 from greenhaul_cloud.store.gateways import put_gateway
 from greenhaul_cloud.store.write import store_blocks
-from greenhaul_edge.outbox.room import Bounds
+from greenhaul_edge.outbox.file import OutboxFile
+from greenhaul_edge.outbox.room import Bounds, Limits
 from greenhaul_edge.uplink.schedule import Pace
 from greenhaul_protocols.catalogue import KIND_OF, BatteryReading, Dropped, Position
 from greenhaul_protocols.errors import Unavailable
@@ -48,6 +50,22 @@ def make_template(folder: Path) -> Path:
     put_gateway(store, GATEWAY, ["*"], START_NS // 1_000_000)
     store.close()
     return path
+
+
+@cache
+def small_size() -> int:
+    """A bound that an outbox reaches within a minute without a link."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.sqlite"
+        file = OutboxFile(path, GATEWAY, boot=1, now_ms=0, bounds=Bounds(size_max=1 << 30))
+        wanted = file.size + (8 << 10)
+        file.close()
+    sizes = range(wanted, 64 << 20, 4096)
+    return next(
+        size
+        for size in sizes
+        if Limits(Bounds(size_max=size).database_size_max).backpressure_size > wanted
+    )
 
 
 @dataclass
@@ -115,7 +133,7 @@ class Run:
         is_small = chance.random() < 0.3
         traits = EdgeTraits(
             bounds=Bounds(
-                size_max=(72 if is_small else 8192) << 10,
+                size_max=small_size() if is_small else 8 << 20,
                 grace_size_max=chance.choice([0, 16 << 10, 4 << 20]),
             ),
             pace=Pace(
@@ -125,7 +143,7 @@ class Run:
             ),
             # A box without a battery wakes in 1970.
             wall_offset_s=chance.choice([0.0, 0.0, -START_NS / 1e9, 26 * 365 * 86_400.0]),
-            input_every_s=chance.choice([1.0, 4.0]),
+            input_every_s=0.3 if is_small else chance.choice([1.0, 4.0]),
         )
         slow = chance.choice([(0.0005, 0.01), (0.005, 0.2)])
         self.broker = SimBroker(self.world, self.habits)
