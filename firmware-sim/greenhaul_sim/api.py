@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -23,6 +24,14 @@ _PAGE = 500
 _OPENER = build_opener(ProxyHandler({}))
 
 
+class Refused(Rejected):
+    """The collector will not do it; `status` is HTTP's, 4xx."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """One collector, as one caller sees it."""
@@ -36,7 +45,7 @@ class Api:
             raise ConfigError(f"{self.url!r} is not a URL, as in http://127.0.0.1:8080")
 
     def get(self, path: str, **query: str) -> Any:
-        """The JSON at a path under /api/v1. Raises Unavailable, Rejected (with the reason)."""
+        """The JSON at a path under /api/v1. Raises Unavailable, Refused (with the reason)."""
         with self._open("GET", path, query) as response:
             return json.load(response)
 
@@ -63,8 +72,8 @@ class Api:
         try:
             with self._open("GET", f"/sources/{quote(source, safe='')}/track", query) as response:
                 yield from csv.DictReader(io.TextIOWrapper(response, encoding="utf-8"))
-        except Rejected as error:
-            if error.args[1:] != (404,):
+        except Refused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     @contextmanager
@@ -88,6 +97,6 @@ class Api:
             message = f"{method} {path}: {error.code} {text}"
             if error.code >= 500:
                 raise Unavailable(message) from error
-            raise Rejected(message, error.code) from error
+            raise Refused(message, error.code) from error
         except (URLError, HTTPException, OSError) as error:
             raise Unavailable(f"{self.url}: {getattr(error, 'reason', error)}") from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from greenhaul_protocols.errors import DecodeError, Unavailable
+from greenhaul_protocols.errors import ConfigError, DecodeError
 from greenhaul_protocols.jt808 import LocationReport
 from greenhaul_protocols.jt808.border import signed_deg
 from greenhaul_protocols.jt808.clock import time_ms_of
@@ -83,7 +83,7 @@ class LedgerWriter:
         try:
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
-            raise Unavailable(f"ledger {path}: {error.strerror}") from error
+            raise ConfigError(f"--ledger {path}: {error.strerror}") from error
         self.lines = 0
 
     def append(self, entries: Iterable[LedgerEntry]) -> None:
@@ -110,12 +110,12 @@ def read_ledger(path: Path) -> Iterator[LedgerEntry]:
     """The entries of a ledger file.
 
     A last line without its end, which a killed writer leaves, is skipped: nothing says it was
-    acknowledged. Raises DecodeError that names the line for anything else, Unavailable.
+    acknowledged. Raises DecodeError that names the line for anything else, ConfigError.
     """
     try:
         file = path.open(encoding="utf-8")
     except OSError as error:
-        raise Unavailable(f"ledger {path}: {error.strerror}") from error
+        raise ConfigError(f"--ledger {path}: {error.strerror}") from error
     with file:
         for number, line in enumerate(file, start=1):
             if not line.endswith("\n"):

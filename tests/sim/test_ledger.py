@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenhaul_protocols.errors import DecodeError, Unavailable
+from greenhaul_protocols.errors import ConfigError, DecodeError
 from greenhaul_protocols.jt808 import Conversation, LocationReport, Received
 from greenhaul_sim.ledger import Claim, LedgerEntry, LedgerWriter, claim_of, read_ledger
 
@@ -60,7 +60,7 @@ def test_a_torn_last_line_is_skipped_and_a_torn_one_before_is_not(tmp_path: Path
     path.write_text(line[:40] + "\n" + line)
     with pytest.raises(DecodeError, match="line 1"):
         list(read_ledger(path))
-    with pytest.raises(Unavailable):
+    with pytest.raises(ConfigError):
         list(read_ledger(tmp_path / "none"))
 
 
