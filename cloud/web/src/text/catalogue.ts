@@ -180,7 +180,7 @@ export const catalogue = {
   "draw.touch": { zh: "轻点地图加点，圈好后点“闭合”", en: "Tap to add corners, then close the shape" },
   "draw.keys": { zh: "键盘：方向键移图，空格在准星处加点，退格撤销", en: "Keyboard: arrows pan, Space adds a corner at the crosshair, Backspace undoes" },
   "draw.corners": { zh: "已有 {n} 个点", en: "{n} corners" },
-  "draw.undo": { zh: "撤销一点", en: "Undo" },
+  "draw.undo": { zh: "撤销上一点", en: "Undo" },
   "draw.close": { zh: "闭合", en: "Close shape" },
   "draw.few": { zh: "至少需要 3 个点", en: "At least 3 corners are needed" },
 
