@@ -6,11 +6,12 @@ from scratch over everything stored, whatever the order in which it came.
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
-from greenhaul_cloud.fences.rules import RuleName
+from greenhaul_cloud.fences.rules import WANTING, RuleName
 from greenhaul_cloud.fold.evidence import evidence_of, evidence_span
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.matching import Matching, match
@@ -90,10 +91,9 @@ def refold(
         fence_id: _resumption(begun(fences.get(fence_id, ()), as_of_ms), held, frozen_before_ms)
         for fence_id, held in stored.items()
     }
-    for fence_id, windows in fences.items():
-        if fence_id not in resumptions and has_wanting(windows):
-            windows = begun(windows, as_of_ms)
-            resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
+    for fence_id in _wanting_fences(index) & fences.keys() - resumptions.keys():
+        windows = begun(fences[fence_id], as_of_ms)
+        resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
     spans = _joined(changes)
     readings_read = 0
     for number, span in enumerate(spans):
@@ -118,6 +118,16 @@ def refold(
                 results[fence_id] = result
         due_ms = min(due_ms, next_deadline_ms(visits, resumption.windows, as_of_ms))
     return VehicleRefold(results, readings_read + counted.readings_read, due_ms)
+
+
+@lru_cache(maxsize=2)
+def _wanting_fences(index: FenceIndex) -> frozenset[str]:
+    """Fences whose rules absence can break: they matter wherever the truck is."""
+    return frozenset(
+        version.fence_id
+        for version in index.versions
+        if any(rule.name in WANTING for rule in version.rules)
+    )
 
 
 def _resumption(

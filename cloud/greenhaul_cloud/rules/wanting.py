@@ -24,11 +24,12 @@ class _Absence:
 
 def has_wanting(windows: Sequence[Window]) -> bool:
     """Whether absence can break a rule of this fence."""
+    # asked of every fence in every refold, so rules are looked through once
     return any(
-        version.rule(name) is not None
+        rule.name in WANTING
         for window in windows
         for _, version in window.phases
-        for name in WANTING
+        for rule in version.rules
     )
 
 
