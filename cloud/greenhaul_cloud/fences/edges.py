@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from greenhaul_cloud.fences import chords
+from greenhaul_cloud.fences.cells import Cells
 from greenhaul_cloud.fences.chords import Complexes
 from greenhaul_cloud.fences.model import FenceVersion
 from greenhaul_cloud.fences.occupancy import Occupancy
@@ -27,9 +28,6 @@ EDGE_CLEARANCE_M = 0.001
 
 # A circle is looked up by so many arcs: one box around it all would hold everything inside.
 _ARCS = 16
-
-# Edges in one tree. A tree is built while Python stands still, some 15 ms for so many.
-_TREE_EDGES_MAX = 20_000
 
 _DEGREES_MIN = 1e-9  # a plane at a pole has no east; nothing is judged there, nor divided by zero
 
@@ -73,14 +71,7 @@ class Edges:
         scale = self._scale[self._slot]
         margin = np.stack((reach_m / scale.real, reach_m / scale.imag), axis=1)
         self._occupancy = Occupancy(start, end, margin)
-        low, high = np.minimum(start, end) - margin, np.maximum(start, end) + margin
-        self._trees = [
-            (first, shapely.STRtree(_diagonals(low[rows], high[rows])))
-            for first in range(0, len(low), _TREE_EDGES_MAX)
-            for rows in (slice(first, first + _TREE_EDGES_MAX),)
-        ]
-        for _, tree in self._trees:
-            tree.query(shapely.Point(0, 0))  # trees are built when first asked: not in traffic
+        self._cells = Cells(start, end, margin)
 
     def _drawn(self, areas: NDArray[np.object_]) -> tuple[Float64s, Float64s, Indices, Bools]:
         """Begin and end (m, 2) in degrees and slot of each edge, and whether it is an arc's box."""
@@ -101,9 +92,9 @@ class Edges:
             for column in (degrees[:, :-1], degrees[:, 1:])
         )
         start, end = np.concatenate((start, from_deg)), np.concatenate((end, to_deg))
-        is_arc = np.zeros(len(start), bool)
-        is_arc[len(slot) :] = True
-        return start, end, np.concatenate((slot, np.repeat(circles, _ARCS))), is_arc
+        is_arc = np.arange(len(start)) >= len(slot)
+        slot = np.concatenate((slot, np.repeat(circles, _ARCS)))
+        return start, end, slot, is_arc
 
     def to_metres(self, degrees: Complexes, slot: Indices) -> Complexes:
         """Longitude + i·latitude in the plane of each one's version."""
@@ -128,10 +119,9 @@ class Edges:
     def pairs(self, at: Complexes, run: Complexes, piece: Indices) -> Pairs:
         """What the chosen pieces (of those from `at` along `run`, degrees) find."""
         begin, end = at[piece], at[piece] + run[piece]
-        lines = _diagonals(_columns(begin), _columns(end))
-        found = [(*tree.query(lines), first) for first, tree in self._trees]
-        row = np.concatenate([rows for rows, _, _ in found])
-        edge = np.concatenate([edges + first for _, edges, first in found])
+        west, south, east, north = _boxes(begin, end)
+        low, high = np.stack((west, south), axis=1), np.stack((east, north), axis=1)
+        row, edge = self._cells.query(low, high)
         slot = self._slot[edge]
         begin = self.to_metres(begin[row], slot)
         reach = self.to_metres(end[row], slot) - begin
@@ -175,16 +165,6 @@ class Edges:
         crossings[stands] = np.nan
         lows[stands | (hysteresis_m == 0)] = np.nan
         return Pairs(slot, piece, distance_m, crossings, lows, highs)
-
-
-def _diagonals(start: Float64s, end: Float64s) -> NDArray[np.object_]:
-    """Lines (m,) between points (m, 2): a tree that is asked no predicate sees but their boxes."""
-    return np.asarray(shapely.linestrings(np.stack((start, end), axis=1)), dtype=object)
-
-
-def _columns(degrees: Complexes) -> Float64s:
-    """(m, 2) of (m,) complex numbers."""
-    return degrees.view(np.float64).reshape(-1, 2)
 
 
 def _boxes(start: Complexes, end: Complexes) -> tuple[Float64s, Float64s, Float64s, Float64s]:

@@ -1,6 +1,6 @@
 """Many fence versions at once: where a path is inside, near an edge, or crosses one.
 
-A tree of areas for presence of points, and trees of all edges for crossings and nearness behind a
+A tree of areas for presence of points, and cells of all edges for crossings and nearness behind a
 coarse grid. A query costs in proportion to what it hits, not to fences × readings; nothing here
 loops over readings or fences in Python.
 
