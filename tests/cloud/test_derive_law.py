@@ -33,7 +33,10 @@ SOURCE = "808:13912345678"
 SQUARE = [[112.5, 33.0], [112.50107, 33.0], [112.50107, 33.0009], [112.5, 33.0009], [112.5, 33.0]]
 
 
-RULES = [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40, "for_s": 10}]
+RULES: list[dict[str, Any]] = [
+    {"rule": "no_entry"},
+    {"rule": "speed_limit", "limit_kmh": 40, "for_s": 10},
+]
 # START_MS is a Friday, 16:00 in China.
 ALL_RULES: list[list[dict[str, Any]]] = [
     RULES,

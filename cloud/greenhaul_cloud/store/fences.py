@@ -171,8 +171,8 @@ def _geometry(feature: Mapping[str, Any]) -> Any:
     """The geometry as put; a rectangle given as `bbox` alone is written out as its polygon."""
     if feature.get("geometry") is not None:
         return feature["geometry"]
-    sides = feature["bbox"]
-    west, south, east, north = (*sides[:2], *sides[len(sides) // 2 :][:2])
+    sides: list[float] = feature["bbox"]  # RFC 7946, clause 5: with or without altitudes
+    (west, south), (east, north) = sides[:2], sides[len(sides) // 2 :][:2]
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     return {"type": "Polygon", "coordinates": [ring]}
 
