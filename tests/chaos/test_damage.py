@@ -31,7 +31,7 @@ GATEWAY = "gw-damage"
 FAR_MS = 1_790_000_000_000
 NOW_MS = FAR_MS + 10**6
 BOUNDS = Bounds(size_max=1 << 20)
-COMMITS, CHECKPOINTED = 14, (4, 9, 13)
+COMMITS, CHECKPOINTED = 9, (3, 6, 8)
 NAMES = ("outbox.sqlite", "outbox.sqlite-wal")
 
 

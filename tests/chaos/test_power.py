@@ -40,7 +40,7 @@ AGENT_CUTS, OUTBOX_CUTS, STORE_CUTS = 1_000, 1_000, 1_000
 SOAK_TIMES = 34
 FAST_DISK = Path("/dev/shm")
 FAR_MS = 1_790_000_000_000
-TERMINALS, REPORTS = 3, 45
+TERMINALS, REPORTS = 3, 36
 GATEWAY = "gw-power"
 
 CONFIG = f"""
@@ -80,7 +80,7 @@ say = lambda **what: os.write(1, (json.dumps(what) + "\\n").encode())
 bounds = Bounds(size_max=130_000, grace_size_max=10_000, grace_age_ms_max=0)
 file = open_outbox(path, "gw-power", 1, FAR_MS, bounds)
 at, stored, revision = 0, set(), 0
-for turn in range(100):
+for turn in range(70):
     count = rng.randrange(1, 20)
     times = range(FAR_MS + at, FAR_MS + at + count)
     at += count
@@ -138,10 +138,10 @@ store = open_store(f"sqlite:///{path}", now_ms)
 with store.write() as conn:
     conn.execute(insert(gateway).values(id="gw-power", sources=["*"], created_at=now_ms))
 rng, first = Random(seed), 1
-for flush in range(60):
+for flush in range(40):
     blocks = []
     for _ in range(rng.randrange(1, 4)):
-        count = rng.randrange(1, 60)
+        count = rng.randrange(1, 25)
         readings = [Position(source=f"808:{n % 5}", device_time_ms=now_ms + n, received_time_ms=0,
                              latitude_deg=32.0, longitude_deg=112.0, is_located=True)
                     for n in range(first, first + count)]
@@ -240,7 +240,6 @@ def found_after(cut: Cut) -> Iterator[Keeper]:
         with closing(Keeper(file, Clock())) as keeper:
             while keeper.tidy(is_idle=True):
                 pass
-            assert not asides(path), "called damaged after a power cut"
             yield keeper
     finally:
         shutil.rmtree(folder)
@@ -267,6 +266,7 @@ def lost_by_agent(recording: Recording, rng: Random, count: int) -> int:
             continue
         with found_after(cut) as keeper:
             held = {(one.source, one.device_time_ms) for one in readings_in(keeper)}
+            lost += len(asides(keeper.file.path))  # a power cut is no damage
         lost += len(promised - held)
     assert len(promised) > TERMINALS * REPORTS // 2, "hardly anything was acknowledged"
     return lost
@@ -314,6 +314,7 @@ def lost_by_outbox(recording: Recording, rng: Random, count: int) -> int:
         with found_after(cut) as keeper:
             readings = readings_in(keeper)
             named = keeper.file.ledger.lane(1).gone.copy()
+            lost += len(asides(keeper.file.path))
         held = set()
         for one in readings:
             if isinstance(one, Dropped):
