@@ -284,3 +284,14 @@ def test_a_drive_reading_of_a_truck() -> None:
     reading = only(state.readings(0, 0))
     assert isinstance(reading, DriveReading)
     assert reading.speed_kmh == 50.0
+
+
+def test_messages_never_heard_and_fields_no_longer_heard_are_named() -> None:
+    state = CanState(load_mapping(SAMPLE), "gw/can", 1_000)
+    assert state.never_heard() == ["BMS_Cells", "BMS_State"]
+    state.take(STATE_ID, True, state_frame(), 0)
+    state.take(0x123, False, b"", 0)
+    assert state.never_heard() == ["BMS_Cells"]
+    assert state.stale_fields(500) == []
+    assert "battery.soc_percent" in state.stale_fields(5_000)
+    assert state.unknown_ids == {(0x123, False)}

@@ -31,6 +31,8 @@ _STAMP_ERROR_MS_MAX = 60_000
 # Controller error class "bus off" of an error frame's id (linux/can/error.h).
 _ERROR_BUS_OFF = 0x40
 _TURN_MS = 100
+# Names of messages or fields in one figure of `state`.
+_NAMES_MAX = 8
 
 
 @dataclass(slots=True)
@@ -81,6 +83,10 @@ class CanSource:
         """Bus and counters."""
         self._count_losses()
         about: dict[str, str | int] = {"channel": self._settings.channel, "link": self._link}
+        now_ms = self._clock.monotonic_ms()
+        about["never_heard"] = _some(self._can_state.never_heard())
+        about["stale"] = _some(self._can_state.stale_fields(now_ms))
+        about["unknown_ids"] = _some([f"{one:X}" for one, _ in sorted(self._can_state.unknown_ids)])
         return about | asdict(self._bus_counts) | asdict(self._can_state.counts)
 
     def _run(self) -> None:
@@ -161,3 +167,9 @@ class CanSource:
             self._losses_before = losses  # a new interface counts from nought
         self._bus_counts.kernel_dropped += losses - self._losses_before
         self._losses_before = losses
+
+
+def _some(names: list[str]) -> str:
+    """The first few of a list, and how many there are."""
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return ", ".join(names[:_NAMES_MAX]) + more

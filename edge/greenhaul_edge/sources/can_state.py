@@ -81,6 +81,19 @@ class CanState:
         one = self._values.get((kind, name))
         return one.value if one and now_ms - one.at_ms <= one.age_ms_max else None
 
+    def never_heard(self) -> list[str]:
+        """Mapped messages of the DBC files that have not come since the start."""
+        missing = self._mapping.by_key.keys() - self.heard_ms.keys()
+        return sorted(one.message.name for key in missing for one in self._mapping.by_key[key])
+
+    def stale_fields(self, now_ms: int) -> list[str]:
+        """Fields that were heard and no longer are."""
+        return sorted(
+            f"{KINDS[kind].name}.{name}"
+            for (kind, name), one in list(self._values.items())
+            if now_ms - one.at_ms > one.age_ms_max
+        )
+
     def readings(
         self,
         now_ms: int,
