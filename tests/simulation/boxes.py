@@ -48,7 +48,8 @@ from greenhaul_sim.session import Manners, Session
 
 GATEWAY = "gw-sim"
 PORT = 8808
-_SQLITE_SUFFIXES = ("", "-wal")
+# Made anew by whoever opens the database, or of no use to it.
+_NOT_KEPT = ("-shm", ".ballast")
 _ALARM = 1
 
 
@@ -80,13 +81,13 @@ class Disk:
         before = self.path
         self.lives += 1
         self.format()
-        for suffix in _SQLITE_SUFFIXES:
-            part = before.with_name(before.name + suffix)
-            if part.exists():
-                data = part.read_bytes()
-                if suffix and is_power_cut and not self.is_synced:
-                    data = data[: self.world.random.randint(0, len(data))]
-                self.path.with_name(self.path.name + suffix).write_bytes(data)
+        for part in sorted(before.parent.iterdir()):
+            if part.name.endswith(_NOT_KEPT):
+                continue
+            data = part.read_bytes()
+            if part.name.endswith("-wal") and is_power_cut and not self.is_synced:
+                data = data[: self.world.random.randint(0, len(data))]
+            self.path.with_name(part.name).write_bytes(data)
 
     def copy_to(self, image: Path) -> None:
         """An image of the database, made while it is in use."""

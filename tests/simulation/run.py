@@ -174,11 +174,11 @@ class Run:
             severs=chance.choice([0.0, 0.5]),
             store_errors=chance.choice([0.0, 0.2]),
         )
-        match chance.randrange(5):
+        match chance.randrange(4):
             case 0:
-                trouble.backups, trouble.store_restores = 0.5, 0.3
+                trouble.backups, trouble.store_restores = 1.5, 0.5
             case 1:
-                trouble.images, trouble.image_restores = 0.5, 0.3
+                trouble.images, trouble.image_restores = 1.5, 0.5
         return trouble
 
     def _make_store_slow(self) -> None:
