@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 Complexes = NDArray[np.complex128]
 Float64s = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 # Vertices are shared by two edges, readings on an edge by two pieces; a path through one must meet
 # at least one of them. Cuts found twice are harmless: presence between cuts is asked of the area.
 _SLACK = 1e-9
+
+# A piece this near to an edge's line and parallel to it runs on it: what degrees are rounded to.
+_BESIDE_M_MAX = 1e-6
 
 
 def _dot_and_cross(one: Complexes, other: Complexes) -> tuple[Float64s, Float64s]:
@@ -37,6 +41,15 @@ def crossings(start: Complexes, run: Complexes, edge: Complexes, along: Complexe
             & (edge_at <= 1 + _SLACK)
         )
     return np.where(meets, np.clip(at, 0, 1), np.nan)
+
+
+def runs_along(start: Complexes, run: Complexes, edge: Complexes, along: Complexes) -> Bools:
+    """Whether each piece lies on its edge's line, as nearly as numbers tell."""
+    _, sine = _dot_and_cross(run, along)
+    _, beside = _dot_and_cross(start - edge, along)
+    length = np.abs(along)
+    is_along: Bools = np.abs(sine) <= _SLACK * np.abs(run) * length
+    return is_along & (np.abs(beside) <= _BESIDE_M_MAX * length)
 
 
 def distances_m(point: Complexes, edge: Complexes, along: Complexes) -> Float64s:

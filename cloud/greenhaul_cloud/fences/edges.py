@@ -47,6 +47,7 @@ class Pairs:
     crossings: Float64s
     lows: Float64s
     highs: Float64s
+    is_along: Bools  # whether the piece lies on the edge's line
 
 
 class Edges:
@@ -154,6 +155,8 @@ class Edges:
         lows[line, 0], highs[line, 0] = chords.within(
             begin[line], reach[line], start, along, hysteresis_m[line]
         )
+        is_along = np.zeros(size, bool)
+        is_along[line] = chords.runs_along(begin[line], reach[line], start, along)
         if len(arc):
             radius_m = self._radius_m[slot[arc]]
             distance_m[arc] = np.abs(np.abs(begin[arc]) - radius_m)
@@ -164,7 +167,7 @@ class Edges:
         stands = reach == 0
         crossings[stands] = np.nan
         lows[stands | (hysteresis_m == 0)] = np.nan
-        return Pairs(slot, piece, distance_m, crossings, lows, highs)
+        return Pairs(slot, piece, distance_m, crossings, lows, highs, is_along & ~stands)
 
 
 def _boxes(start: Complexes, end: Complexes) -> tuple[Float64s, Float64s, Float64s, Float64s]:

@@ -33,6 +33,9 @@ PIECES_MAX = 20_000
 _CutRows = tuple[Indices, Float64s, Uint8s]
 _NO_CUTS: _CutRows = (np.empty(0, np.intp), np.empty(0), np.empty(0, np.uint8))
 
+# A point this near to an area is on its edge: a micrometre, a thousand times what is rounded.
+_TOUCH_DEG = 1e-11
+
 # A piece of path shorter than this part of its segment is a rounding error, not a stay.
 _PART_MIN = 1e-12
 
@@ -76,6 +79,12 @@ class FenceIndex:
         round_ones = self._edges.is_circle[slot] & is_held
         is_held[round_ones] = self._edges.is_within_circle(slot[round_ones], at[round_ones])
         return is_held
+
+    def _touches(self, slot: Indices, at: Complexes) -> Bools:
+        """(m,) whether each point lies in its version's area, as nearly as numbers tell."""
+        points = shapely.points(at.real, at.imag)
+        is_touching: Bools = shapely.dwithin(self._areas[slot], points, _TOUCH_DEG)
+        return is_touching & ~self._edges.is_circle[slot]
 
     def meet(self, longitude_deg: Float64s, latitude_deg: Float64s, drawn: Bools) -> Meetings:
         """What a path of n points has to do with edges; arguments as of `survey`."""
@@ -149,6 +158,11 @@ class FenceIndex:
         ask |= is_first
         is_inside = np.zeros(len(part), bool)
         is_inside[ask] = self.contains(row_slot[ask], asked[ask])
+        # The middle of a piece that runs along a slanted edge is rounded off it, to either side.
+        is_along = np.zeros(len(keys), bool)
+        is_along[group_of_pair[is_met & pairs.is_along]] = True
+        doubtful = np.flatnonzero(ask & ~is_inside & is_along[rows_group])
+        is_inside[doubtful] = self._touches(row_slot[doubtful], asked[doubtful])
         is_inside = is_inside[_last_true(ask)]
         after = class_of(is_inside, near_count[lasts] > 0)
         changes = is_first
