@@ -125,9 +125,13 @@ def test_a_log_through_a_serial_line_gives_the_same(
             writer = threading.Thread(target=line.write, args=[content(log.name)])
             writer.start()
             until(lambda: not writer.is_alive())
-        until(lambda: int(source.state()["fixes"]) == len(expected))
-        assert source.state()["sentences"] == log.valid
-        assert source.state()["bad_checksums"] == log.sentences - log.valid
+
+        def is_read() -> bool:
+            state = source.state()
+            figures = (state["fixes"], state["sentences"], state["bad_checksums"])
+            return figures == (len(expected), log.valid, log.sentences - log.valid)
+
+        until(is_read)
     finally:
         source.stop()
         os.close(slave)
