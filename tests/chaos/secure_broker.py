@@ -48,9 +48,8 @@ class SecureBroker:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and self._process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if all(map(_answers, (self.port, self.local_port, self.certificate_port))):
+                return
             time.sleep(0.02)  # nothing announces that it listens
         raise AssertionError((self.folder / "log").read_text())
 
@@ -77,3 +76,8 @@ class SecureBroker:
             text = text.replace("listener 8884", f"listener {self.certificate_port} 127.0.0.1")
             lines.append(text)
         return "\n".join(lines)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

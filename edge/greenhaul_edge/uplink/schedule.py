@@ -20,7 +20,7 @@ from greenhaul_protocols.topics import LANE_BULK
 # as the quickest did, and shrinks when they wait behind our own bytes, as a live block would.
 BACKLOG_BLOCK_SIZE = 8 * 1024
 BACKLOG_WINDOW_MIN, BACKLOG_WINDOW_MAX = 16 * 1024, 512 * 1024
-WAIT_MS_GOOD, WAIT_MS_BAD = 150, 350
+WAIT_MS_GOOD, WAIT_MS_BAD = 30, 120
 # Blocks without a PUBACK; a broker may allow fewer.
 UNACKED_MAX = 20
 # A live block goes out before its window ends once so many readings wait for it.
