@@ -39,7 +39,8 @@ def read_log(path: Path) -> Iterator[can.Message]:
                     yield message
         return
     try:
-        yield from can.LogReader(path)
+        with can.LogReader(path) as messages:
+            yield from messages
     except (ValueError, NotImplementedError, ImportError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
