@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need from Debian: a broker, a database server, a browser, Chinese glyphs, and
-# strace, which records what power cuts are simulated from.
+# What the tests need from Debian: a broker, a database server, a browser, Chinese glyphs,
+# certificates, and strace, which records what power cuts are simulated from.
 # Installs what is missing when run as root; otherwise names it and fails.
 set -eu
 
@@ -8,6 +8,9 @@ missing=""
 command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v openssl >/dev/null || missing="$missing openssl"
+# Playwright's driver is a Node that wants it.
+/sbin/ldconfig -p | grep -q libatomic.so.1 || missing="$missing libatomic1"
 fc-list 2>/dev/null | grep -qi "Noto Sans CJK" || missing="$missing fonts-noto-cjk fontconfig"
 command -v strace >/dev/null || missing="$missing strace"
 [ -z "$missing" ] && exit 0
