@@ -30,12 +30,14 @@ class Habits:
     delay_s: tuple[float, float] = (0.005, 0.2)
     repeat: float = 0.0  # the collector gets it twice
     refuse: float = 0.0  # its PUBACK says no
+    swallow: float = 0.0  # its PUBACK says yes, and that was all
     receive_max: int | None = None
     queue_max: int = 1_000  # for a collector that is away; the rest is dropped, as Mosquitto does
     is_retaining: bool = True
     forgets: float = 0.0  # of a crash: everything that was not delivered
     receipt_loss: float = 0.0
     receipt_reorder: float = 0.0
+    receipt_echo: float = 0.0  # it comes once more, when it is old
     rate_bytes_per_s: float = 1e6  # of a gateway's uplink
 
 
@@ -48,7 +50,7 @@ class Counts:
     repeated: int = 0
     refused: int = 0
     forgotten: int = 0
-    overflown: int = 0
+    swallowed: int = 0
     receipts: int = 0
     receipts_lost: int = 0
     crashes: int = 0
@@ -111,8 +113,9 @@ class SimBroker:
         if self.world.chance(self.habits.refuse):
             self.counts.refused += 1
             return "quota exceeded"
-        if self.collector is None and len(self._queue) >= self.habits.queue_max:
-            self.counts.overflown += 1  # and the PUBACK says that all is well
+        is_over = self.collector is None and len(self._queue) >= self.habits.queue_max
+        if is_over or self.world.chance(self.habits.swallow):
+            self.counts.swallowed += 1  # and the PUBACK says that all is well
             return None
         self._queue.append(_Message(topic, payload))
         self.deliver()
@@ -170,6 +173,13 @@ class SimBroker:
             self.counts.receipts_lost += 1
             return
         wire.tell(payload, is_retained=False)
+        if self.world.chance(self.habits.receipt_echo):
+            self.world.later(self.world.random.uniform(1, 60), self._echo, receipt.gateway, payload)
+
+    def _echo(self, gateway: str, payload: bytes) -> None:
+        wire = self.wires.get(gateway)
+        if wire is not None:
+            wire.tell(payload, is_retained=False)
 
 
 class EdgeWire:

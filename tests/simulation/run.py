@@ -122,12 +122,14 @@ class Run:
             delay_s=chance.choice([(0.001, 0.05), (0.05, 0.6), (0.01, 3.0)]),
             repeat=chance.choice([0.0, 0.1]),
             refuse=chance.choice([0.0, 0.0, 0.05]),
+            swallow=chance.choice([0.0, 0.0, 0.05]),
             receive_max=chance.choice([None, None, 3]),
             queue_max=chance.choice([5, 1000]),
             is_retaining=chance.random() < 0.6,
             forgets=chance.choice([0.0, 1.0]),
             receipt_loss=chance.choice([0.0, 0.2]),
             receipt_reorder=chance.choice([0.0, 0.3]),
+            receipt_echo=chance.choice([0.0, 0.3]),
             rate_bytes_per_s=chance.choice([1e6, 4_000.0]),
         )
         is_small = chance.random() < 0.3
@@ -281,6 +283,7 @@ class Run:
     def _make_peace(self) -> None:
         habits = self.habits
         habits.repeat = habits.refuse = habits.receipt_loss = habits.receipt_reorder = 0.0
+        habits.receipt_echo = habits.swallow = 0.0
         habits.delay_s = (0.001, 0.1)
         self.trouble.store_errors = 0.0
         self.terminals.stop()

@@ -150,23 +150,25 @@ def never_send_again(run: Run) -> None:
     run.patch(Schedule, "take_probe", lambda *_: False)
 
 
-PLANTED: list[Plant] = [
-    acknowledge_before_commit,
-    lose_commits_of_the_outbox,
-    lose_commits_of_the_store,
-    delete_on_puback,
-    receipts_as_highest_seen,
-    dedupe_by_numbers,
-    believe_old_receipts,
-    do_not_know_an_old_image,
-    evict_without_a_word,
-    never_send_again,
-]
+# Each with a seed that finds it as things stand; when they move, another of the seeds will.
+PLANTED: dict[Plant, int] = {
+    acknowledge_before_commit: 11,
+    lose_commits_of_the_outbox: 5,
+    lose_commits_of_the_store: 11,
+    delete_on_puback: 0,
+    receipts_as_highest_seen: 2,
+    dedupe_by_numbers: 22,
+    believe_old_receipts: 0,
+    do_not_know_an_old_image: 18,
+    evict_without_a_word: 7,
+    never_send_again: 3,
+}
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_fault_is_found(plant: Plant, template: Path) -> None:
-    for seed in SEEDS:
+    first = PLANTED[plant]
+    for seed in sorted(SEEDS, key=lambda seed: seed != first):
         try:
             Run(seed, template, plant)()
         except Broken as found:
