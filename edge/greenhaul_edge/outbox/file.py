@@ -18,7 +18,7 @@ from greenhaul_edge.outbox.chunks import (
     row_of,
 )
 from greenhaul_edge.outbox.receipts import Ignored, Ledger, OldImage, Settlement, Verdict
-from greenhaul_edge.outbox.room import Bounds, Evicted, GraceRing, Limits, evict
+from greenhaul_edge.outbox.room import EVICT_ROWS, Bounds, Evicted, GraceRing, Limits, evict
 from greenhaul_edge.outbox.rows import load_ledger, meta, pack_pairs, save_lanes, set_meta
 from greenhaul_edge.outbox.schema import DamagedFile, check_structure, open_file
 from greenhaul_edge.outbox.scrub import Scrub
@@ -30,8 +30,6 @@ from greenhaul_protocols.topics import LANE_LIVE
 
 log = logging.getLogger(__name__)
 
-# Rows evicted between two looks at the size.
-_EVICT_ROWS = 20
 _VACUUM_PAGES = 256
 _FOR_EVER_MS = 2**62
 
@@ -247,7 +245,7 @@ class OutboxFile:
         if is_any:
             with self._transaction():
                 given_up: dict[int, Evicted] = {}
-                self._evict(given_up, before_ms)
+                evict(self._connection, self.ledger, given_up, before_ms)
                 self._name(given_up, "too old", now_ms)
                 self._save()
 
@@ -369,23 +367,15 @@ class OutboxFile:
         if self.size <= limits.evict_above_size:
             return
         given_up: dict[int, Evicted] = {}
-        while self.size > limits.evict_to_size and self._evict(given_up, _FOR_EVER_MS):
-            pass
+        while self.size > limits.evict_to_size:
+            if not evict(self._connection, self.ledger, given_up, _FOR_EVER_MS):
+                break
         self._name(given_up, "outbox full", now_ms)
         while self.size > limits.evict_above_size:
-            count = unclocked.evict(self._connection, _EVICT_ROWS)
+            count = unclocked.evict(self._connection, EVICT_ROWS)
             if not count:
                 break
             self._append_lost(count, (None, None), "outbox full", now_ms)
-
-    def _evict(self, given_up: dict[int, Evicted], committed_before_ms: int) -> int:
-        return evict(
-            self._connection,
-            self.ledger,
-            given_up,
-            rows_max=_EVICT_ROWS,
-            committed_before_ms=committed_before_ms,
-        )
 
     def _name(self, given_up: dict[int, Evicted], reason: str, now_ms: int) -> None:
         for lane, evicted in given_up.items():

@@ -11,6 +11,8 @@ from greenhaul_protocols.ranges import Pair, RangeSet
 BALLAST_SIZE_MAX = 4 << 20
 # Rows deleted in one transaction: a few milliseconds, so that commits of readings do not wait.
 DELETE_ROWS_MAX = 500
+# Rows evicted between two looks at the size.
+EVICT_ROWS = 20
 # Numbers in one step of the grace ring, for the same reason.
 GRACE_STEP = 20_000
 
@@ -156,15 +158,13 @@ def evict(
     connection: sqlite3.Connection,
     ledger: Ledger,
     given_up: dict[int, Evicted],
-    *,
-    rows_max: int,
     committed_before_ms: int,
 ) -> int:
     """Give up the oldest evictable rows; how many. Adds to `given_up`, by lane, what to name."""
     rows = connection.execute(
         'SELECT id, lane, first, "count", from_ms, to_ms FROM chunk INDEXED BY chunk_evictable '
         "WHERE priority = 0 AND committed_ms < ? ORDER BY id LIMIT ?",
-        (committed_before_ms, rows_max),
+        (committed_before_ms, EVICT_ROWS),
     ).fetchall()
     for row in rows:
         if not all(isinstance(column, int) for column in row):
