@@ -318,7 +318,6 @@ class Terminals:
     def close(self) -> None:
         """No more terminals."""
         self.process.kill()
-        self.loop.close()
 
     def _report(self, link: Link) -> None:
         if not self._is_driving:

@@ -22,6 +22,7 @@ class SimLoop(asyncio.BaseEventLoop):
         owner = process or self.world.process
         assert owner is not None, "a loop needs a process"
         self.process: Process = owner
+        owner.on_death.append(self.close)
         self._stopped = False
         self._stop = Signal()
         self.set_exception_handler(self._fail)

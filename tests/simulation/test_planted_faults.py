@@ -161,7 +161,7 @@ PLANTED: dict[Plant, int] = {
     believe_old_receipts: 0,
     do_not_know_an_old_image: 18,
     evict_without_a_word: 7,
-    never_send_again: 3,
+    never_send_again: 22,
 }
 
 

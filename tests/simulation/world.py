@@ -33,12 +33,15 @@ class Process:
         self.started_ns = world.now_ns
         self.is_alive = True
         self.threads: list[SimThread] = []
+        self.on_death: list[Callable[[], object]] = []
 
     def kill(self) -> None:
         """Nothing of it runs any more. Not to be called by a thread of its own."""
         self.is_alive = False
         for thread in self.threads:
             thread.unwind()
+        for call in self.on_death:
+            call()
 
     def spawn(self, target: Callable[[], object], name: str) -> "SimThread":
         """Start a thread in it."""
