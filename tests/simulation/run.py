@@ -33,6 +33,8 @@ from greenhaul_sim.faults import PROFILES
 # Losing power is simulated: a memory disk makes real commits cheap.
 FAST_DISK = Path("/dev/shm")
 TROUBLE_S = (120.0, 300.0)
+# Everything that happens in a second, on average: more is somebody who turns in circles.
+EVENTS_PER_S_MAX = 120
 # A fault in the resending shows as a drain that never ends.
 DRAIN_S_MAX = 3_600.0
 
@@ -315,6 +317,8 @@ class Run:
             self._check_inputs(store)
             self._check_ledger(store)
         self._check_blame(reasons)
+        if self.world.events > EVENTS_PER_S_MAX * self.world.elapsed_s:
+            raise Broken(f"seed {self.seed}: {self.world.events} events: in circles")
 
     def _drops(self, store: sqlite3.Connection) -> tuple[list[Drop], list[str]]:
         table = KIND_OF[Dropped].name
