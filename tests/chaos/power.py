@@ -20,7 +20,8 @@ _CALLS = (
     "openat,close,pwrite64,write,ftruncate,fdatasync,fsync,unlink,unlinkat,rename,renameat,"
     "renameat2,fallocate,sendto"
 )
-_LINE = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)")
+# strace fills process ids up with blanks, so there may be several.
+_LINE = re.compile(r"(\d+) +(<\.\.\. )?(\w+)(?:\(| resumed>)(.*)")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _RESULT = re.compile(r"\)\s+= ")  # strings are hexadecimal: nothing else looks like it
 _UNFINISHED = " <unfinished ...>"
@@ -50,7 +51,7 @@ def calls_of(trace: Path) -> Iterator[Call]:
             match = _LINE.match(line)
             if not match:
                 continue
-            thread, name, rest = match.groups()
+            thread, is_resumed, name, rest = match.groups()
             rest = rest.rstrip("\n")
             if rest.endswith(_UNFINISHED):
                 begun[thread] = rest.removesuffix(_UNFINISHED)
@@ -58,7 +59,7 @@ def calls_of(trace: Path) -> Iterator[Call]:
                     yield _call(name, begun.pop(thread) + ") = 0")
             elif thread in begun:
                 yield _call(name, begun.pop(thread) + rest)
-            elif f"{thread} <..." not in line:
+            elif not is_resumed:
                 yield _call(name, rest)
 
 
