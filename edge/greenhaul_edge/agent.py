@@ -14,9 +14,9 @@ from greenhaul_edge.config import Config, load_config
 from greenhaul_edge.last_seen import LastSeen
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.reload import Change, difference
-from greenhaul_edge.service_manager import ServiceManager
 from greenhaul_edge.sources import Source
 from greenhaul_edge.supervision import HUNG_MS, Beat, Care, Supervisor
+from greenhaul_edge.systemd import ServiceManager
 from greenhaul_edge.traffic import written_bytes_a_day
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.wires import OnServerTime

@@ -10,11 +10,11 @@ from greenhaul_edge.last_seen import LastSeen
 from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.writer import Outbox
-from greenhaul_edge.service_manager import ServiceManager
 from greenhaul_edge.sources import SOURCES, Source
 from greenhaul_edge.sources.terminal_auth import TerminalAuth, allow_list, load_secret
 from greenhaul_edge.sources.terminal_commands import registry_file
 from greenhaul_edge.sources.terminal_registry import TerminalRegistry
+from greenhaul_edge.systemd import ServiceManager
 from greenhaul_edge.uplink.dialer import Dialer
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace

@@ -23,10 +23,10 @@ from greenhaul_edge.main import main
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.reload import difference
-from greenhaul_edge.service_manager import ServiceManager
 from greenhaul_edge.sources import Source
 from greenhaul_edge.status import read_running
 from greenhaul_edge.supervision import RESTARTS_MAX, Beat, Care, Supervisor
+from greenhaul_edge.systemd import ServiceManager
 from greenhaul_protocols.errors import ConfigError
 
 Until = Callable[[Callable[[], bool]], None]
