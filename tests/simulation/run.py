@@ -92,6 +92,7 @@ class Run:
     def __init__(self, seed: int, template: Path, plant: "Plant | None" = None) -> None:
         self.seed, self._template, self._plant = seed, template, plant
         self._patches = ExitStack()
+        self.happened: Counter[str] = Counter()
 
     def __call__(self) -> str:
         """Run; a digest of what happened. Raises Broken."""
@@ -160,7 +161,6 @@ class Run:
         self.edge = EdgeBox(self.world, self.broker, edge_disk, traits)
         self.cloud = CloudBox(self.world, self.broker, cloud_disk)
         self.excused: list[tuple[int, int]] = []  # true ms, from an image to its restoration
-        self.happened: Counter[str] = Counter()
         self._make_store_slow()
         if self._plant is not None:
             self._plant(self)

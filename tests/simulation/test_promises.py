@@ -4,17 +4,15 @@ A run is its seed: `pytest tests/simulation -k 'seed7 and acknowledged'` plays n
 """
 
 import os
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
+from tests.simulation.pool import play, play_all
 from tests.simulation.run import Run
 
 SEEDS = range(30)
 SOAK_SEEDS = 10_000
-SEEDS_AT_ONCE = 50
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids="seed{}".format)
@@ -27,32 +25,49 @@ def test_a_seed_is_one_run_and_two_seeds_are_two(template: Path) -> None:
     assert Run(6, template)() == Run(6, template)() != Run(10, template)()
 
 
-def play(template: Path, seeds: range) -> tuple[list[str], Counter[str]]:
-    """Runs of some seeds: what was broken, and what happened."""
-    broken: list[str] = []
-    happened: Counter[str] = Counter()
-    for seed in seeds:
-        run = Run(seed, template)
-        try:
-            run()
-        except AssertionError as error:
-            broken.append(str(error))
-        happened += run.happened
-    return broken, happened
-
-
 @pytest.mark.soak
-def test_ten_thousand_seeds(template: Path) -> None:
-    """From GREENHAUL_SEED on; every failure is named, not only the first."""
+def test_ten_thousand_seeds(template: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """From GREENHAUL_SEED on; every failure is named, and a run broken off goes on."""
     begin = int(os.environ.get("GREENHAUL_SEED", "1000"))
-    end = begin + int(os.environ.get("GREENHAUL_SEEDS", str(SOAK_SEEDS)))
-    print(f"simulation seeds {begin} to {end - 1}")
-    parts = [range(at, min(at + SEEDS_AT_ONCE, end)) for at in range(begin, end, SEEDS_AT_ONCE)]
-    broken: list[str] = []
-    happened: Counter[str] = Counter()
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
-        for found, also in processes.map(play, [template] * len(parts), parts):
-            broken += found
-            happened += also
-    print(f"happened: {dict(happened)}")
-    assert not broken, f"{len(broken)} of {end - begin}: " + "\n".join(broken[:20])
+    seeds = range(begin, begin + int(os.environ.get("GREENHAUL_SEEDS", str(SOAK_SEEDS))))
+    record = Path(os.environ.get("GREENHAUL_RECORD") or gettempdir() + "/greenhaul-seeds.jsonl")
+    processes = int(os.environ.get("GREENHAUL_PROCESSES", "2"))
+
+    def say(line: str) -> None:
+        with capfd.disabled():
+            print(line, flush=True)
+
+    played = play_all(template, seeds, record, processes, say)
+    print(f"happened: {dict(played.happened)}")
+    assert played.seeds == len(seeds)
+    shown = "\n".join(fault for _, fault in sorted(played.broken.items())[:20])
+    assert not played.broken, f"{len(played.broken)} of {len(seeds)}:\n{shown}"
+
+
+class Faulty(Run):
+    """Breaks a promise, or falls over, at some seeds."""
+
+    def __call__(self) -> str:
+        if self.seed == 2:
+            raise KeyError("fallen over")
+        assert self.seed != 1, "a promise"
+        return super().__call__()
+
+
+def test_a_broken_seed_is_named_and_the_next_is_played(template: Path) -> None:
+    played = play(template, range(1, 4), Faulty)
+    assert (played.seeds, set(played.broken)) == (3, {1, 2})
+    assert "fallen over" in played.broken[2]
+    assert played.happened
+
+
+def test_a_run_broken_off_goes_on_where_it_was(template: Path, tmp_path: Path) -> None:
+    record, said = tmp_path / "record.jsonl", list[str]()
+    first = play_all(template, range(40, 42), record, 1, said.append)
+    with record.open("a") as lines:
+        lines.write('{"sources": "cut sho')
+    again = play_all(template, range(40, 43), record, 1, said.append)
+    assert said[0].startswith("0 of 2")
+    assert any(line.startswith("2 of 3") for line in said)
+    assert (first.seeds, again.seeds) == (2, 3)
+    assert again.happened.total() > first.happened.total()

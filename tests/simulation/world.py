@@ -18,6 +18,8 @@ START_NS = 1_795_161_600 * 10**9
 _WAKE_S_MAX = 0.002
 
 _SECOND_NS = 10**9
+# A run has a few hundred thousand; who turns in circles for ever within one instant has more.
+EVENTS_MAX = 2_000_000
 
 
 class Killed(BaseException):
@@ -124,6 +126,7 @@ class World:
             if call.is_cancelled or (call.process is not None and not call.process.is_alive):
                 continue
             self.events += 1
+            assert self.events < EVENTS_MAX, f"seed {self.seed}: in circles at {self.elapsed_s:g} s"
             self.process = call.process
             call.what(*call.arguments)
             self.process = None
