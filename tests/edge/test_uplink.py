@@ -29,7 +29,7 @@ from greenhaul_protocols.catalogue import Position
 from greenhaul_protocols.ranges import RangeSet
 from greenhaul_protocols.receipt import LaneState, Receipt, encode_receipt
 from greenhaul_protocols.series import decode_body
-from greenhaul_protocols.topics import receipt_topic, state_topic
+from greenhaul_protocols.topics import LANE_LIVE, receipt_topic, state_topic, up_topic
 
 Until = Callable[[Callable[[], bool]], None]
 PACE = Pace(send_window_ms=50, resend_after_ms=300, unreceipted_max=256 * 1024)
@@ -285,6 +285,7 @@ class Proxy:
         self._sockets: list[socket.socket] = []
         self.connections = 0
         self.is_frozen = False
+        self.up = b""  # what went to the broker
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -297,11 +298,13 @@ class Proxy:
             far = socket.create_connection(("127.0.0.1", self._target))
             self._sockets += [near, far]
             for a, b in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(a, b), daemon=True).start()
+                threading.Thread(target=self._pump, args=(a, b, a is near), daemon=True).start()
 
-    def _pump(self, a: socket.socket, b: socket.socket) -> None:
+    def _pump(self, a: socket.socket, b: socket.socket, is_up: bool) -> None:
         try:
             while data := a.recv(65_536):
+                if is_up:
+                    self.up += data
                 if not self.is_frozen:
                     b.sendall(data)
         except OSError:
@@ -345,6 +348,30 @@ def test_a_link_cut_again_and_again_loses_nothing(
         until(lambda before=before: proxy.connections > before)  # type: ignore[misc]
     until(lambda: len(collector.readings) == 2_000)
     until(lambda: waiting(gateway_outbox) == 0)
+
+
+@pytest.mark.parametrize(("protocol", "named"), [("3.1.1", 4), ("5.0", 1)])
+def test_a_topic_is_named_once_a_connection_where_mqtt_can(
+    connect: Connect,
+    collector: Collector,
+    gateway_outbox: Outbox,
+    gateway: str,
+    proxy: Proxy,
+    until: Until,
+    protocol: str,
+    named: int,
+) -> None:
+    topic = up_topic(gateway, LANE_LIVE).encode()
+    uplink = connect(port=proxy.port, protocol=protocol)
+    for connection in (1, 2):
+        until(lambda: uplink.state()["link"] == "connected")
+        for number in range(3 * connection - 3, 3 * connection):
+            gateway_outbox.append(positions(1, number), is_urgent=True).result(10)
+            until(lambda number=number: len(collector.readings) > number)  # type: ignore[misc]
+        assert proxy.up.count(topic) == named  # the hello's, and each block's where it must be
+        proxy.up = b""
+        proxy.cut()
+        until(lambda connection=connection: proxy.connections > connection)  # type: ignore[misc]
 
 
 def test_a_link_that_swallows_everything_is_given_up(

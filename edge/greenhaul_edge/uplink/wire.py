@@ -15,6 +15,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from greenhaul_edge.clock import Moment
 from greenhaul_edge.config import UplinkSettings
@@ -100,6 +102,10 @@ class PahoWire:
         self._connection, self._report = connection, report
         self._is_v5, self._book, self._show, self._on_version = is_v5, book, show, on_version
         self._address = ""
+        # Blocks go to one topic a lane: named once a connection, then by number (MQTT 5). It is
+        # one twentieth of a live block's bytes.
+        self._aliases: dict[str, int] = {}
+        self._alias_max = 0  # how many numbers the broker keeps
         self._answered = threading.Event()
         self._is_closed = False
         self._lock = threading.Lock()  # closing, and connecting in another thread
@@ -109,10 +115,27 @@ class PahoWire:
 
     def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> int:
         """Send at QoS 1; the number its PUBACK will carry. Raises Unavailable."""
-        info = self._client.publish(topic, payload, qos=1, retain=is_retained)
+        named, properties = topic, None
+        if not is_retained:
+            named, properties = self._shortened(topic)
+        info = self._client.publish(
+            named, payload, qos=1, retain=is_retained, properties=properties
+        )
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise Unavailable(paho.error_string(info.rc))
         return info.mid
+
+    def _shortened(self, topic: str) -> tuple[str, Properties | None]:
+        """The topic, to be known by a number from now on; or nothing and that number."""
+        number = self._aliases.get(topic)
+        is_new = number is None and len(self._aliases) < self._alias_max
+        if is_new:
+            number = self._aliases[topic] = len(self._aliases) + 1
+        if number is None:
+            return topic, None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has it so
+        properties.TopicAlias = number
+        return topic if is_new else "", properties
 
     def date_fault(self, utc_ms: int) -> str | None:
         """What was wrong with the broker's certificates, had it been this moment. None: nothing."""
@@ -216,6 +239,7 @@ class PahoWire:
         client.subscribe(receipt_topic(self._gateway), qos=0)
         receive_max = getattr(properties, "ReceiveMaximum", None)
         size_max = getattr(properties, "MaximumPacketSize", None)
+        self._alias_max = getattr(properties, "TopicAliasMaximum", 0)
         self._report(Connected(self._connection, receive_max, size_max))
 
     def _on_disconnect(
