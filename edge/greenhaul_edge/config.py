@@ -72,6 +72,7 @@ class Jt808Settings:
     ] = ()
     proxy_protocol: bool = False  # behind a load balancer that may say who really calls
     can_mapping: Path | None = None  # what the frames of 0x0705 mean; or a shipped one's name
+    rsa_key_file: Path | None = None  # opens encrypted bodies; its public half is told terminals
     asks_heartbeat: bool = True  # ask terminals once for their heartbeat interval
     # Silence that ends a connection, while the terminal's heartbeat interval is not known.
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
@@ -98,6 +99,7 @@ class CanSettings:
     interface: str = "socketcan"
     bitrate: Annotated[int, Between(1_000, 8_000_000)] | None = None
     cadence_s: Annotated[float, Between(0.1, 3600)] = 10.0
+    polling: bool = False  # whether the mapping's [[requests]] are asked: writes to the bus
 
 
 SourceSettings = Jt808Settings | GnssSettings | CanSettings

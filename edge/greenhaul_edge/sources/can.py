@@ -15,9 +15,11 @@ from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.can_interface import filters_of, kernel_losses, open_bus
 from greenhaul_edge.sources.can_mapping import load_mapping
 from greenhaul_edge.sources.can_pace import CanPace, mapped
+from greenhaul_edge.sources.can_poll import Frame, PollCounts, Poller
 from greenhaul_edge.sources.can_state import CanState
 from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.catalogue import Event, Reading
+from greenhaul_protocols.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ _STAMP_ERROR_MS_MAX = 60_000
 # Controller error class "bus off" of an error frame's id (linux/can/error.h).
 _ERROR_BUS_OFF = 0x40
 _TURN_MS = 100
+_SEND_TIMEOUT_S = 0.2
 # Names of messages or fields in one figure of `state`.
 _NAMES_MAX = 8
 
@@ -46,11 +49,12 @@ class BusCounts:
     remote_frames: int = 0
     garbled: int = 0  # lines of a serial adapter that are no frame
     bus_off: int = 0
-    kernel_dropped: int = 0  # frames the kernel says it lost since the bus was opened first
+    kernel_dropped: int = 0  # frames that driver, kernel or socket lost since it was opened first
+    unsent: int = 0  # requests the bus did not take
 
 
 class CanSource:
-    """Reads one bus in its own thread, and never writes to it.
+    """Reads one bus in its own thread. Writes to it only what `polling` allows.
 
     Readings are stamped by the gateway's clock; until it is mapped to UTC they wait in the outbox.
     """
@@ -59,6 +63,9 @@ class CanSource:
         self.name, self._settings, self._outbox, self._clock = name, settings, outbox, clock
         self.beat = Beat()
         self._mapping = load_mapping(settings.mapping)
+        if settings.polling and not self._mapping.requests:
+            raise ConfigError(f"{self._mapping.path}: polling = true, but it has no [[requests]]")
+        self._poller: Poller | None = None
         cadence_ms = round(settings.cadence_s * 1000)
         source = f"{outbox.gateway}/{name}"
         self._can_state = CanState(self._mapping, source, _CADENCES_KEPT * cadence_ms)
@@ -66,6 +73,7 @@ class CanSource:
         self._stop = threading.Event()
         self._bus_counts = BusCounts()
         self._losses_before: int | None = None
+        self._socket_losses_before = 0
         self._link = "not open yet"
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
@@ -87,6 +95,10 @@ class CanSource:
         about["never_heard"] = _some(self._can_state.never_heard())
         about["stale"] = _some(self._can_state.stale_fields(now_ms))
         about["unknown_ids"] = _some([f"{one:X}" for one, _ in sorted(self._can_state.unknown_ids)])
+        poller = self._poller
+        if poller is not None:
+            about["polling"] = "held off" if poller.is_held_off(now_ms) else "asking"
+            about |= asdict(poller.counts)
         return about | asdict(self._bus_counts) | asdict(self._can_state.counts)
 
     def _run(self) -> None:
@@ -107,19 +119,27 @@ class CanSource:
             self._stop.wait(delay_s)
 
     def _listen(self) -> None:
-        with open_bus(self._settings, filters_of(self._mapping)) as bus:
+        filters = filters_of(self._mapping, is_polling=self._settings.polling)
+        with open_bus(self._settings, filters) as bus:
             self._bus_counts.opened += 1
             self._link = "open"
             self._count_losses()
+            self._socket_losses_before = 0
+            if self._settings.polling:
+                counts = self._poller.counts if self._poller else PollCounts()
+                now_ms = self._clock.monotonic_ms()
+                self._poller = Poller(self._mapping.requests, now_ms, counts)
             turn_ms = 0
             while not self._stop.is_set():
                 message = self._hear(bus)
                 now_ms = self._clock.monotonic_ms()
                 if message is not None:
-                    self._take(message, now_ms)
+                    self._take(bus, message, now_ms)
                 if now_ms >= turn_ms:
                     turn_ms = now_ms + _TURN_MS
                     self.beat.note()
+                    self._count_socket_losses(bus)
+                    self._ask(bus, now_ms)
                     self._deliver(list(self._pace.turn(now_ms, self._clock.now_ms())))
 
     def _hear(self, bus: can.BusABC) -> can.Message | None:
@@ -131,19 +151,46 @@ class CanSource:
             return None
         return message
 
-    def _take(self, message: can.Message, now_ms: int) -> None:
+    def _take(self, bus: can.BusABC, message: can.Message, now_ms: int) -> None:
         if message.is_error_frame:
             self._bus_counts.error_frames += 1
             self._bus_counts.bus_off += bool(message.arbitration_id & _ERROR_BUS_OFF)
         elif message.is_remote_frame:
             self._bus_counts.remote_frames += 1
-        else:
+        elif message.is_rx:
+            self._answer(bus, message, now_ms)
             # The kernel says when a frame came, by the system's clock; we may be late to read it.
             late_ms = round(time.time() * 1000 - message.timestamp * 1000)
             at_ms = now_ms - late_ms if 0 <= late_ms <= _STAMP_ERROR_MS_MAX else now_ms
             self._can_state.take(
                 message.arbitration_id, message.is_extended_id, bytes(message.data), at_ms
             )
+
+    def _ask(self, bus: can.BusABC, now_ms: int) -> None:
+        if self._poller is not None:
+            self._send(bus, self._poller.turn(now_ms))
+
+    def _answer(self, bus: can.BusABC, message: can.Message, now_ms: int) -> None:
+        if self._poller is not None:
+            heard = message.arbitration_id, message.is_extended_id, bytes(message.data)
+            self._send(bus, self._poller.take(*heard, now_ms))
+
+    def _send(self, bus: can.BusABC, frame: Frame | None) -> None:
+        if frame is None:
+            return
+        try:
+            bus.send(
+                can.Message(
+                    arbitration_id=frame.frame_id,
+                    is_extended_id=frame.is_extended,
+                    data=frame.data,
+                ),
+                _SEND_TIMEOUT_S,
+            )
+        except can.CanError as error:
+            # Reading goes on, and notices a lost bus; an unanswered request is asked less often.
+            self._bus_counts.unsent += 1
+            log.info("source=%s not sent: %s", self.name, error)
 
     def _deliver(self, readings: list[Reading]) -> None:
         if not readings:
@@ -158,6 +205,12 @@ class CanSource:
         )
         if done.done() and done.exception() is not None:
             self._bus_counts.refused += len(readings)
+
+    def _count_socket_losses(self, bus: can.BusABC) -> None:
+        """What a SocketCAN socket says it had no room for."""
+        losses = int(getattr(bus, "dropped", 0))
+        self._bus_counts.kernel_dropped += losses - self._socket_losses_before
+        self._socket_losses_before = losses
 
     def _count_losses(self) -> None:
         losses = kernel_losses(self._settings.channel)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import can
 
 from greenhaul_edge.config import CanSettings
 from greenhaul_edge.sources.can_mapping import CanMapping
+from greenhaul_edge.sources.can_poll import request_filters
 
-# Room for a second of a full 1 Mbit/s bus while the disk is busy; the kernel doubles it.
-RECEIVE_SIZE = 1 << 20
 # CAN_RAW_FILTER takes at most so many; above it everything is received and skipped here.
 FILTERS_MAX = 512
 _STANDARD_MASK, _EXTENDED_MASK = 0x7FF, 0x1FFFFFFF
@@ -21,11 +19,27 @@ _PGN_MASK, _ADDRESSED_MASK = 0x03FFFF00, 0x03FF0000
 _TRANSPORT_PGNS = (0xEC00, 0xEB00)
 # Boot loaders of Arduino-like adapters wait so long for a new program.
 _BOOT_S = 2.0
+# How each of python-can's interfaces is told not to write, nor even to acknowledge. SocketCAN has
+# it where the bitrate is set: `ip link set can0 type can bitrate 250000 listen-only on`. The others
+# cannot; there the agent merely sends nothing.
+LISTEN_ONLY: dict[str, dict[str, Any]] = {
+    "cantact": {"monitor": True},
+    "kvaser": {"driver_mode": False},  # canlib.DRIVER_MODE_SILENT
+    "nixnet": {"listen_only": True},
+    "pcan": {"state": can.BusState.PASSIVE},
+    "seeedstudio": {"operation_mode": "silent"},
+    "slcan": {"listen_only": True},
+    "systec": {"state": can.BusState.PASSIVE},
+    "vector": {"listen_only": True},
+}
 _COUNTERS = ("rx_dropped", "rx_over_errors", "rx_fifo_errors", "rx_missed_errors")
 
 
-def filters_of(mapping: CanMapping) -> list[dict[str, Any]]:
-    """The frames that matter, as python-can and the kernel take them; empty: all."""
+def filters_of(mapping: CanMapping, *, is_polling: bool = False) -> list[dict[str, Any]]:
+    """The frames that matter, as python-can and the kernel take them; empty: all.
+
+    is_polling: those of testers matter, too.
+    """
     if not mapping.is_by_pgn:
         found = [
             {
@@ -45,25 +59,37 @@ def filters_of(mapping: CanMapping) -> list[dict[str, Any]]:
             }
             for pgn in sorted(pgns)
         ]
+    if is_polling:
+        told = [(one.id, _EXTENDED_MASK, one.is_extended) for one in mapping.requests]
+        found += [
+            {"can_id": frame_id, "can_mask": mask, "extended": is_extended}
+            for frame_id, mask, is_extended in (*request_filters(), *told)
+        ]
     return found if len(found) <= FILTERS_MAX else []
 
 
-def open_bus(settings: CanSettings, filters: list[dict[str, Any]]) -> can.BusABC:
-    """The bus, to be listened to only. Raises CanError, OSError or ValueError."""
+def bus_arguments(settings: CanSettings) -> dict[str, Any]:
+    """What python-can is told: who does not ask opens the bus to listen only."""
     arguments: dict[str, Any] = {"channel": settings.channel, "interface": settings.interface}
     if settings.bitrate is not None:
         arguments["bitrate"] = settings.bitrate
+    if not settings.polling:
+        arguments |= LISTEN_ONLY.get(settings.interface, {})
     if settings.interface == "slcan":
-        arguments["listen_only"] = True
         # Adapters with a boot loader start anew when they are opened. A pseudo terminal (a serial
         # port over the network) has none.
         is_pseudo = os.path.realpath(settings.channel).startswith("/dev/pts/")
         arguments["sleep_after_open"] = 0.0 if is_pseudo else _BOOT_S
-    bus = can.Bus(**arguments, can_filters=filters or None)
-    link = getattr(bus, "socket", None)
-    if isinstance(link, socket.socket):
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_SIZE)
-    return bus
+    return arguments
+
+
+def open_bus(settings: CanSettings, filters: list[dict[str, Any]]) -> can.BusABC:
+    """The bus. Raises CanError, OSError or ValueError."""
+    if settings.interface == "socketcan":
+        from greenhaul_edge.sources.can_socket import KernelCanBus  # where there is SocketCAN
+
+        return KernelCanBus(settings.channel, filters or None)
+    return can.Bus(**bus_arguments(settings), can_filters=filters or None)
 
 
 def kernel_losses(channel: str, root: Path = Path("/sys/class/net")) -> int | None:

@@ -15,7 +15,7 @@ import cantools
 from cantools.database.errors import Error as CantoolsError
 
 from greenhaul_edge.sources.can_transport import pgn_of
-from greenhaul_edge.toml_reader import Between, Section, read_section, read_toml
+from greenhaul_edge.toml_reader import Between, Matches, Section, read_section, read_toml
 from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
 from greenhaul_protocols.errors import ConfigError
 
@@ -23,6 +23,11 @@ from greenhaul_protocols.errors import ConfigError
 SIGNALS_MAX = 500
 # Mapping files that come with the program, by name without `.toml`.
 SHIPPED = Path(__file__).parent.parent / "mappings"
+
+# What a mapping asks for; each takes its turn, a second apart.
+REQUESTS_MAX = 100
+# Services that only read: OBD 01, 02, 09; read DTCs, identification, local id, id (KWP 2000, UDS).
+READING_SERVICES = (0x01, 0x02, 0x09, 0x19, 0x1A, 0x21, 0x22)
 
 _KINDS_BY_NAME = {kind.name: kind for kind in KINDS.values()}
 
@@ -56,6 +61,26 @@ class SignalSettings:
     minimum: float | None = None  # of the signal; outside it is not available
     maximum: float | None = None
     stale_s: Annotated[float, Between(0.1, 86_400)] | None = None  # default: three cadences
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSettings:
+    """[[requests]]: what a control unit is asked, where the gateway's `polling` allows it"""
+
+    id: Annotated[int, Between(0, 0x1FFFFFFF)]
+    answer_id: Annotated[int, Between(0, 0x1FFFFFFF)]
+    data: Annotated[str, Matches(r"([0-9A-Fa-f]{2} ?){1,7}", "1 to 7 bytes in hex")]
+    period_s: Annotated[float, Between(1, 86_400)] = 10.0
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether the ids have 29 bits."""
+        return self.id > 0x7FF or self.answer_id > 0x7FF
+
+    @property
+    def body(self) -> bytes:
+        """Service and parameters."""
+        return bytes.fromhex(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,7 @@ class CanMapping:
     path: Path
     by_key: Mapping[Key, tuple[MappedMessage, ...]]
     known_ids: frozenset[Key]  # every message of the DBC files, mapped or not
+    requests: tuple[RequestSettings, ...] = ()
 
     @property
     def is_by_pgn(self) -> bool:
@@ -111,6 +137,7 @@ def load_mapping(path: Path) -> CanMapping:
         path = SHIPPED / f"{path.name}.toml"
     top = read_toml(path)
     tables = top.take("signals")
+    asked = top.take("requests") or []
     settings = read_section(top, MappingSettings)
     if not isinstance(tables, list) or not 0 < len(tables) <= SIGNALS_MAX:
         raise ConfigError(f"{path}: needs 1 to {SIGNALS_MAX} [[signals]]")
@@ -131,7 +158,27 @@ def load_mapping(path: Path) -> CanMapping:
         for key, of_key in found.items()
     }
     known = frozenset(_key(message, settings) for message in messages)
-    return CanMapping(settings, path, by_key, known)
+    return CanMapping(settings, path, by_key, known, _requests(path, asked, settings, by_key))
+
+
+def _requests(
+    path: Path, tables: Any, settings: MappingSettings, by_key: Mapping[Key, object]
+) -> tuple[RequestSettings, ...]:
+    if not isinstance(tables, list) or len(tables) > REQUESTS_MAX:
+        raise ConfigError(f"{path}: at most {REQUESTS_MAX} [[requests]]")
+    found = []
+    for number, table in enumerate(tables, start=1):
+        section = Section(path, f"requests {number}", table)
+        one = read_section(section, RequestSettings)
+        if settings.transport != "isotp":
+            raise section.error('requests need transport = "isotp"')
+        if one.body[0] not in READING_SERVICES:
+            services = ", ".join(f"{service:02X}" for service in READING_SERVICES)
+            raise section.error(f"data: service {one.body[0]:02X} is none that reads: {services}")
+        if (one.answer_id, one.is_extended) not in by_key:
+            raise section.error(f"answer_id: no [[signals]] is of message {one.answer_id:X}")
+        found.append(one)
+    return tuple(found)
 
 
 def _load_dbc(path: Path, name: str) -> Any:
