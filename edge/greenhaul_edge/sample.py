@@ -29,6 +29,7 @@ keepalive_s = 60
 type = "jt808"
 listen = "127.0.0.1:8808"       # port 0: any free one, see `greenhaul-edge status`
 auth = "register"               # or "allow-list" with allow = ["13912345678"], or "open"
+# rsa_key_file = "terminals.key"  # opens bodies that terminals encrypt
 
 # [sources.gnss]
 # type = "gnss"

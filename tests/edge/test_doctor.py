@@ -330,6 +330,21 @@ def plant_held_back(box: Box) -> None:
     box.run(sources={"t": {"address": "x", "held_back": 9, "acknowledged": 0}})
 
 
+def plant_no_terminal_key(box: Box) -> None:
+    box.sources["t"]["rsa_key_file"] = "missing.key"
+
+
+def plant_loose_terminal_key(box: Box) -> None:
+    path = box.folder / "terminals.key"
+    path.write_text("-----BEGIN PRIVATE KEY-----")
+    path.chmod(0o644)
+    box.sources["t"]["rsa_key_file"] = str(path)
+
+
+def plant_unopened(box: Box) -> None:
+    box.run(sources={"t": {"address": "x", "unopened": 9}})
+
+
 def plant_unplugged(box: Box) -> None:
     box.sources["g"] = {"type": "gnss", "port": "/dev/ttyUSB77"}
 
@@ -447,6 +462,9 @@ FAULTS: list[tuple[Plant, str]] = [
     (plant_taken_port, "listener"),
     (plant_foreign_address, "listener"),
     (plant_open_door, "listener-exposed"),
+    (plant_no_terminal_key, "terminals-key"),
+    (plant_loose_terminal_key, "secrets"),
+    (plant_unopened, "terminals-key"),
     (plant_held_back, "terminals-held-back"),
     (plant_unplugged, "serial-port"),
     (plant_no_port, "serial-port"),

@@ -55,6 +55,31 @@ def test_another_box_with_the_number_is_refused_until_it_is_released(
     assert result(dial(source).ask(REGISTRATION)) == 3
 
 
+def test_releasing_a_number_ends_the_connection_of_the_box_that_had_it(
+    listen: Listen, dial: Dial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.sources.jt808.TICK_S", 0.05)
+    configuration = tmp_path / "edge.toml"
+    configuration.write_text(f'[gateway]\nid = "gw-test"\n[outbox]\npath = "{tmp_path}"\n')
+    source = listen()
+    released, other = dial(source), dial(source, "13900000000")
+    code = released.sign_in()
+    other.sign_in()
+    assert main(["terminals", "release", PHONE, "-c", str(configuration)]) == 0
+    assert released.answer() is None
+    assert source.counts.closed_released == 1
+    assert PHONE not in source.by_terminal
+    # The others stay, and what the box once proved is worth nothing.
+    assert other.ask(Heartbeat()) == PlatformAnswer(2, 0x0002, 0)
+    returned = dial(source)
+    assert returned.ask(Authentication(code)) == PlatformAnswer(0, 0x0102, 1)
+    # It may register like any other box, and is left alone then.
+    returned.sign_in()
+    main(["terminals", "release", "13900000000", "-c", str(configuration)])
+    assert other.answer() is None
+    assert result(returned.ask(Heartbeat())) == 0
+
+
 def test_a_binding_outlives_restarts(listen: Listen, dial: Dial) -> None:
     code = dial(listen()).sign_in()
     again = listen()

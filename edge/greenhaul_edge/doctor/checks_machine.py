@@ -74,7 +74,8 @@ def check_secrets(patient: Patient) -> Iterator[Remark]:
     """Nobody else on this machine reads our secrets."""
     config = patient.good
     secret = config.outbox.path / "terminals.secret"
-    for path in (config.uplink.password_file, config.uplink.client_key_file, secret):
+    keys = [one.rsa_key_file for one in config.sources.values() if isinstance(one, Jt808Settings)]
+    for path in (config.uplink.password_file, config.uplink.client_key_file, secret, *keys):
         if path is not None and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield wrong(f"{path} can be read by others", f"chmod 600 {path}")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from greenhaul_edge.config import CanSettings, Config, GnssSettings, Jt808Settings
 from greenhaul_edge.doctor.patient import Patient
 from greenhaul_edge.doctor.remarks import Remark, well, worth_knowing, wrong
+from greenhaul_edge.sources.terminal_key import load_private_key
 from greenhaul_protocols.errors import ConfigError
 
 # What a listener at an unauthenticated, public address invites.
@@ -187,6 +188,29 @@ def check_exposure(patient: Patient) -> Iterator[Remark]:
                 f"{name}: anybody who reaches {settings.listen} can be any terminal",
                 'set auth = "register" or "allow-list", or listen on a private address',
             )
+
+
+def check_terminal_key(patient: Patient) -> Iterator[Remark]:
+    """The key that opens encrypted bodies can be used."""
+    for name, settings in _listeners(patient.good):
+        if settings.rsa_key_file is None:
+            state = ((patient.running or {}).get("sources") or {}).get(name) or {}
+            if state.get("unopened"):
+                yield worth_knowing(
+                    f"{name}: {state['unopened']} encrypted messages lie in quarantine unread",
+                    "terminals encrypt by RSA: set rsa_key_file to the private key made for them",
+                )
+            continue
+        try:
+            load_private_key(settings.rsa_key_file)
+        except ConfigError as error:
+            yield wrong(
+                f"{name}: {error}",
+                "give the PEM private key of 1024 bits that terminals have the public half of "
+                "(`openssl genrsa -out terminals.key 1024` makes one)",
+            )
+        else:
+            yield well(f"{name}: {settings.rsa_key_file} opens encrypted bodies")
 
 
 def check_refusals(patient: Patient) -> Iterator[Remark]:

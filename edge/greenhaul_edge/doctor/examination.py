@@ -52,6 +52,7 @@ CHECKS: dict[str, Check] = {
     "clock-agrees": checks_broker.check_cloud_clock,
     "listener": checks_sources.check_listener,
     "listener-exposed": checks_sources.check_exposure,
+    "terminals-key": checks_sources.check_terminal_key,
     "terminals-held-back": checks_sources.check_refusals,
     "serial-port": checks_sources.check_serial_port,
     "serial-rights": checks_sources.check_serial_rights,

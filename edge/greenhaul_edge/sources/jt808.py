@@ -14,6 +14,7 @@ from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.terminal_auth import TerminalAuth
 from greenhaul_edge.sources.terminal_commits import Commits
 from greenhaul_edge.sources.terminal_counts import Counts
+from greenhaul_edge.sources.terminal_key import load_private_key
 from greenhaul_edge.sources.terminal_line import TerminalLine
 from greenhaul_edge.sources.terminal_session import ReadFrames
 from greenhaul_edge.sources.terminal_sockets import DatagramLine, DatagramListener, TcpLine
@@ -72,6 +73,7 @@ class Jt808Source:
         self.name, self.settings, self.clock, self.auth = name, settings, clock, auth
         self.outbox = outbox
         self.read_frames = _frame_reader(settings)
+        self.private_key = load_private_key(settings.rsa_key_file)
         self.rubbish_source = f"{outbox.gateway}/{name}"
         self.uncommitted_max = UNCOMMITTED_MAX
         self.counts = Counts()
@@ -227,6 +229,11 @@ class Jt808Source:
         now_ms = round(self.loop.time() * 1000)
         for line in list(self._with_parts):
             line.poll(now_ms)
+        for terminal in self.auth.revoked():
+            # What a box proved when it connected is worth nothing once its number was released.
+            line_of_it = self.by_terminal.get(terminal)
+            if line_of_it is not None:
+                self.end_for(line_of_it, "closed_released")
         self.loop.call_later(TICK_S, self._tick)
 
     def _has_uncommitted(self) -> bool:

@@ -119,6 +119,12 @@ class TerminalAuth:
         done.set_result(False)
         return done
 
+    def revoked(self) -> list[str]:
+        """Numbers whose codes prove nothing any more; asked every second, told after a change."""
+        if self.registry is None or self.mode == "open":
+            return []
+        return self.registry.released()
+
     def code(self, phone: str, tag: str = NO_TAG) -> str:
         """The code of a number and a box."""
         message = f"{phone.lstrip('0')}/{tag}".encode()

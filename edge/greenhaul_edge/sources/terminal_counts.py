@@ -15,6 +15,7 @@ class Counts:
     refused_authentications: int = 0
     refused_unauthenticated: int = 0
     undecodable: int = 0
+    unopened: int = 0  # of these: encrypted, and no key for it
     unknown_messages: int = 0
     acknowledged: int = 0  # deliveries answered after their commit
     held_back: int = 0  # deliveries not answered: the outbox did not take them
@@ -32,6 +33,7 @@ class Counts:
     closed_idle: int = 0
     closed_rubbish: int = 0
     closed_refused: int = 0  # too many wrong codes or registrations
+    closed_released: int = 0  # their number was released meanwhile
     closed_parts: int = 0  # too many packets of messages that never end
     closed_unread: int = 0  # did not read its answers
     refused_connections: int = 0

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 AUTHENTICATION_TIMEOUT_S = 60.0
 # Heartbeats that may be lost before the terminal counts as gone, and the least time for it.
 HEARTBEATS_MISSED_MAX, IDLE_TIMEOUT_S_MIN = 3, 60.0
-# How long after it authenticated a terminal is asked for its heartbeat: not while it is sending
-# what it kept.
+# How long after it connected a terminal is told our key and asked for its heartbeat, one after the
+# other: not while it is sending what it kept.
 HEARTBEAT_QUERY_DELAY_S = 30.0
 
 
@@ -52,6 +52,7 @@ class TerminalLine:
             counts=source.counts,
             on_authenticated=self._authenticated,
             read_frames=source.read_frames,
+            private_key=source.private_key,
         )
         self.uncommitted = 0  # readings, and answers behind them, that wait for a commit
         self._allowance = float(source.settings.burst_size_max)
@@ -174,13 +175,14 @@ class TerminalLine:
 
     def _log_out(self, event: Received) -> None:
         self.uncommitted += 1
+        # First, or who sees the release would end this connection before it is answered.
+        self.source.logged_out(self)
         done = self.source.auth.release(event.header.phone, self.source.clock.now_ms())
         self._then(done, lambda future: self._logged_out(event, future))
 
     def _logged_out(self, event: Received, future: "Future[bool]") -> None:
         self.uncommitted -= 1
         if future.exception() is None:
-            self.source.logged_out(self)
             self.write(self.session.logged_out(event))
         else:
             self.source.counts.held_back += 1
@@ -215,11 +217,12 @@ class TerminalLine:
             self.source.end_for(self, "closed_idle")
             return
         asks_s = self._opened_s + HEARTBEAT_QUERY_DELAY_S
-        if not self.source.settings.asks_heartbeat:
-            asks_s = ends_s
-        elif now_s >= asks_s:
-            self.write(self.session.heartbeat_query())
-            asks_s = ends_s
+        if now_s >= asks_s:
+            said = self.session.key_announcement()
+            if not said and self.source.settings.asks_heartbeat:
+                said = self.session.heartbeat_query()
+            self.write(said)
+            asks_s = now_s + HEARTBEAT_QUERY_DELAY_S if said else ends_s
         delay_s = max(min(ends_s, asks_s) - now_s, 0.05)
         self._watch = self.source.loop.call_later(delay_s, self.look_after)
 

@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS terminal (
     revision INTEGER NOT NULL DEFAULT 0, heartbeat_s INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID
 """
+# So that who was released is found without reading the others.
+_INDEX = "CREATE INDEX IF NOT EXISTS released ON terminal (phone) WHERE released_ms IS NOT NULL"
 _COLUMNS = (
     "phone, tag, maker, model, terminal_id, plate_colour, plate, bound_ms, released_ms, revision, "
     "heartbeat_s"
@@ -80,6 +82,7 @@ class TerminalRegistry:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._version_seen = 0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="terminals", daemon=True)
 
@@ -105,6 +108,18 @@ class TerminalRegistry:
     def find(self, phone: str) -> Binding | None:
         """The binding of a number, released or not. One thread may call it, once at a time."""
         return _find(self._reader, phone)
+
+    def released(self) -> list[str]:
+        """Numbers that no box has any more, if anybody changed the file since this was last called.
+
+        Of the thread that calls `find`. Empty also when nothing changed.
+        """
+        (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+        if version == self._version_seen:
+            return []
+        self._version_seen = version
+        rows = self._reader.execute("SELECT phone FROM terminal WHERE released_ms IS NOT NULL")
+        return [phone for (phone,) in rows]
 
     def bindings(self) -> Iterator[Binding]:
         """All of them, by number."""
@@ -232,6 +247,7 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(_SCHEMA)
+        connection.execute(_INDEX)
         connection.execute("SELECT count(*) FROM terminal").fetchone()
     except BaseException:
         connection.close()

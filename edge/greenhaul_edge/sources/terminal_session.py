@@ -43,13 +43,17 @@ from greenhaul_protocols.jt808.framing import content_of, frame_of
 from greenhaul_protocols.jt808.header import SERIAL_COUNT, wrap
 from greenhaul_protocols.jt808.messages import SomeParametersQuery
 from greenhaul_protocols.jt808.messages_media import MediaAnswer, MediaData
-from greenhaul_protocols.jt808.messages_records import CanReport
+from greenhaul_protocols.jt808.messages_records import CanReport, PlatformKey, TerminalKey
+from greenhaul_protocols.jt808.rsa import BLOCK_SIZE, PrivateKey
 
 # A peer that sent this many frames in a row that are none is no terminal.
 BAD_IN_A_ROW_MAX = 200
 # Packets of split messages kept for a peer that has not authenticated: no message before that is
 # split, but some terminals begin too early.
 STRANGER_PARTS_SIZE_MAX = 64 * 1024
+# Encrypted packets that are opened for such a peer: one that kept our key may begin so, but each
+# costs the gateway more than it costs the peer.
+STRANGER_KEY_USES_MAX = 10
 # Wrong codes and refused registrations of one connection before it is closed: one who guesses.
 REFUSALS_MAX = 10
 
@@ -83,6 +87,7 @@ class TerminalSession:
         "_read_frames",
         "_refusals",
         "_rubbish_source",
+        "_untold_key",
         "heartbeat_s",
         "is_heard",
         "terminal",
@@ -96,10 +101,14 @@ class TerminalSession:
         counts: Counts,
         on_authenticated: Callable[[str], None],
         read_frames: ReadFrames | None = None,
+        private_key: PrivateKey | None = None,
     ) -> None:
         self._auth, self._counts, self._read_frames = auth, counts, read_frames
         self._rubbish_source, self._on_authenticated = rubbish_source, on_authenticated
-        self._conversation = Conversation()
+        self._conversation = Conversation(private_key=private_key)
+        self._untold_key = private_key and private_key.public  # until the terminal was told it
+        if auth.mode != "open":
+            self._conversation.key_uses_left = STRANGER_KEY_USES_MAX
         self._alarms = 0
         self._bad_in_a_row = self._refusals = 0
         self._answer_key, self._answer_head = ("", False), b""
@@ -217,6 +226,15 @@ class TerminalSession:
         self._has_asked_heartbeat = True
         return self._conversation.send(SomeParametersQuery((_HEARTBEAT_INTERVAL_ID,)))
 
+    def key_announcement(self) -> bytes:
+        """Says our public key once; nothing if there is none, or nobody to say it to."""
+        key = self._untold_key
+        if key is None or not self.is_heard:
+            return b""
+        self._untold_key = None
+        modulus = key.modulus.to_bytes(BLOCK_SIZE, "big")
+        return self._conversation.send(PlatformKey(key.exponent, modulus))
+
     def registered(self, event: Received, result: int) -> bytes:
         """The answer to a registration that was decided."""
         header, registration = event.header, event.message
@@ -252,6 +270,7 @@ class TerminalSession:
     def _kept(self, event: BadBytes, received_time_ms: int) -> Delivery:
         self._counts.undecodable += 1
         header = event.header
+        self._counts.unopened += header is not None and header.encryption != 0
         is_known = header is not None and self._may_report(header)
         if header is not None and is_known:
             source = border.source_name(header.phone)
@@ -307,6 +326,8 @@ class TerminalSession:
             serial = header.serial if self._conversation.revision == 2011 else None
             answer = MediaAnswer(serial, message.media_id)
             delivery.answers += self._conversation.send(answer, to=header)
+        elif isinstance(message, TerminalKey):
+            delivery.answers += self.key_announcement()
         return delivery
 
     def _answered_at_once(self, event: Received, received_time_ms: int) -> Delivery | None:
@@ -344,6 +365,7 @@ class TerminalSession:
         self._counts.authenticated += 1
         self._refusals = 0
         self.is_heard = True
+        self._conversation.key_uses_left = None
         self.terminal = header.phone.lstrip("0")
         self.heartbeat_s = standing.heartbeat_s
         if header.is_2019:

@@ -47,8 +47,6 @@ from greenhaul_protocols.jt808.conversation import (
     OK,
     UNSUPPORTED,
     Conversation,
-    is_downlink,
-    wants_answer,
 )
 from greenhaul_protocols.jt808.declaration import MESSAGES, REVISIONS
 from greenhaul_protocols.jt808.events import (
@@ -59,7 +57,14 @@ from greenhaul_protocols.jt808.events import (
     Received,
     UnknownMessage,
 )
-from greenhaul_protocols.jt808.header import Header, PartNumber, unwrap, wrap
+from greenhaul_protocols.jt808.header import (
+    Header,
+    PartNumber,
+    is_downlink,
+    unwrap,
+    wants_answer,
+    wrap,
+)
 from greenhaul_protocols.jt808.items import Item
 from greenhaul_protocols.jt808.layouts import Undecodable
 from greenhaul_protocols.jt808.messages import (

@@ -30,6 +30,7 @@ from greenhaul_protocols.jt808.header import (
     SERIAL_COUNT,
     Header,
     PartNumber,
+    is_downlink,
     split_header,
     wrap,
 )
@@ -62,9 +63,6 @@ from greenhaul_protocols.jt808.rsa import (
 # Results of a general answer.
 OK, FAILED, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3
 
-# Answers, which want no answer themselves.
-_ANSWERS = frozenset({0x0001, 0x8001, 0x8004, 0x8100, 0x8800})
-
 _RSA = 1
 RandomBytes = Callable[[int], bytes]
 _ENCRYPTED_SIZE_MAX = BODY_SIZE_MAX // BLOCK_SIZE * DATA_SIZE_MAX
@@ -92,6 +90,7 @@ class Conversation:
         "_revision",
         "_sent",
         "_settled_revision",
+        "key_uses_left",
         "next_serial",
         "peer_key",
         "phone",
@@ -115,6 +114,9 @@ class Conversation:
         self._header_is_2019 = self._revision >= 2019
         self._reader = FrameReader()
         self._private_key = private_key
+        # Packets the private key is still tried on, for a peer that may be anybody: each costs
+        # milliseconds. None: any number.
+        self.key_uses_left: int | None = None
         self.peer_key: PublicKey | None = None  # said by the peer in 0x0A00 or 0x8A00
         # Ten thousand idle terminals need none of these.
         self._parts: PartStore | None = None
@@ -188,10 +190,10 @@ class Conversation:
         self._learn(header)
         if self._parts and self._parts.is_waiting:
             events += [self._join(parts) for parts in self._parts.moved_on(header.phone, header)]
-        is_open = not header.encryption
-        if header.encryption == _RSA and self._private_key is not None:
+        is_open = self._can_open(header)
+        if is_open and header.encryption:
             try:
-                body, is_open = decrypt(body, self._private_key), True
+                body = self._decrypted(body)
             except DecodeError as error:
                 events.append(BadBytes(f"encrypted: {error}", found.raw, header))
                 return
@@ -211,8 +213,21 @@ class Conversation:
         whole = b"".join(part.body for part in parts)
         raw = b"".join(part.raw for part in parts)
         headers = tuple(part.header for part in parts)
-        is_open = self._private_key is not None or not any(h.encryption for h in headers)
+        is_open = all(map(self._can_open, headers))
         return self._read(headers[-1], whole, raw, headers, is_open=is_open)
+
+    def _can_open(self, header: Header) -> bool:
+        return not header.encryption or (
+            header.encryption == _RSA and self._private_key is not None
+        )
+
+    def _decrypted(self, body: bytes) -> bytes:
+        assert self._private_key is not None
+        if self.key_uses_left is not None:
+            if not self.key_uses_left:
+                raise DecodeError("RSA: the peer has not said yet who it is")
+            self.key_uses_left -= 1
+        return decrypt(body, self._private_key)
 
     def _learn(self, header: Header) -> None:
         self.phone = header.phone
@@ -384,13 +399,3 @@ class Conversation:
         answer_class = TerminalAnswer if is_downlink(header.message_id) else PlatformAnswer
         message = answer_class(header.serial, header.message_id, result)
         return self.send(message, to=header)
-
-
-def is_downlink(message_id: int) -> bool:
-    """Whether a platform sends it: 8xxx to Dxxx and, since 2019 for vendors, Fxxx."""
-    return 0x8000 <= message_id <= 0xDFFF or message_id >= 0xF000
-
-
-def wants_answer(message_id: int) -> bool:
-    """Whether a general answer is due if there is no answer of its own."""
-    return message_id not in _ANSWERS

@@ -20,6 +20,9 @@ _HEADER_2019 = struct.Struct(">HHB10sH")
 _PACKET_ITEM = struct.Struct(">HH")
 _SPLIT, _EDITION_2019 = 1 << 13, 1 << 14
 
+# Answers, which want no answer themselves.
+_ANSWERS = frozenset({0x0001, 0x8001, 0x8004, 0x8100, 0x8800})
+
 
 class PartNumber(NamedTuple):
     """Which packet of a split message this is."""
@@ -110,6 +113,16 @@ def unwrap(frame: bytes) -> Packet:
         raise DecodeError("frame: 7E inside")
     header, body = split_header(content_of(frame[1:-1]))
     return Packet(header, body, frame)
+
+
+def is_downlink(message_id: int) -> bool:
+    """Whether a platform sends it: 8xxx to Dxxx and, since 2019 for vendors, Fxxx."""
+    return 0x8000 <= message_id <= 0xDFFF or message_id >= 0xF000
+
+
+def wants_answer(message_id: int) -> bool:
+    """Whether a general answer is due if there is no answer of its own."""
+    return message_id not in _ANSWERS
 
 
 def _phone_bytes(phone: str, size: int) -> bytes:

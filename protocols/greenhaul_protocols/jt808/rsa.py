@@ -28,6 +28,12 @@ class PrivateKey:
 
     modulus: int
     exponent: int  # the private one
+    public_exponent: int = 65_537
+
+    @property
+    def public(self) -> PublicKey:
+        """What a peer may know of it."""
+        return PublicKey(self.modulus, self.public_exponent)
 
     def __repr__(self) -> str:
         return "PrivateKey(…)"
