@@ -14,6 +14,9 @@ from sqlalchemy import Connection, inspect
 
 from greenhaul_protocols.errors import ConfigError
 
+# Where Alembic notes the schema's version.
+VERSION_TABLE = "alembic_version"
+
 
 def is_empty(conn: Connection) -> bool:
     """Whether the database has no table at all."""
@@ -22,7 +25,7 @@ def is_empty(conn: Connection) -> bool:
 
 def require_current(conn: Connection) -> None:
     """Raises ConfigError unless the schema is this version's, and says what to do."""
-    found = MigrationContext.configure(conn).get_current_revision()
+    found = revision_of(conn)
     head = _scripts().get_current_head()
     if found == head:
         return
@@ -33,12 +36,19 @@ def require_current(conn: Connection) -> None:
     )
 
 
-def upgrade(conn: Connection) -> None:
+def revision_of(conn: Connection) -> str | None:
+    """The schema's version; None when it has none."""
+    return MigrationContext.configure(conn).get_current_revision()
+
+
+def upgrade(conn: Connection, to: str = "head") -> None:
     """Run the missing migrations. Raises ConfigError for a database of a newer version."""
-    _require_known(MigrationContext.configure(conn).get_current_revision())
+    _require_known(revision_of(conn))
+    if to != "head":
+        _require_known(to)
     config = _config()
     config.attributes["connection"] = conn
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _require_known(revision: str | None) -> None:
