@@ -51,6 +51,9 @@ class RecordingWire:
         self.events.put(("receipt", receipt))
         return True
 
+    def renew(self) -> None:
+        self.events.put(("renew", None))
+
 
 class Edge:
     """A gateway's end of the wire: publishes blocks, collects receipts."""
@@ -101,7 +104,7 @@ def start_intake(mosquitto: Broker) -> Iterator[Callable[[Store], Intake]]:
         address = BrokerAddress(
             host=mosquitto.host,
             port=mosquitto.port,
-            client_id=client_id_of(store.store_id, (0, 255)),
+            client_id=client_id_of(store.store_id),
         )
         intake = Intake(store, address, CollectorRegistry())
         running.append(intake)
@@ -175,6 +178,43 @@ def test_nothing_is_acknowledged_or_answered_before_the_commit(
     assert wire.events.get(timeout=WAIT_S) == ("ack", 7)
     kind, receipt = wire.events.get(timeout=WAIT_S)
     assert (kind, receipt.lanes[0].settled) == ("receipt", ((1, 1),))
+    worker.stop()
+
+
+class RefusingWire(RecordingWire):
+    """A wire without a connection: receipts wait."""
+
+    def publish_receipt(self, receipt: Receipt) -> bool:
+        super().publish_receipt(receipt)
+        return False
+
+
+class CountingWorker(IntakeWorker):
+    """Counts what its thread does."""
+
+    turns = 0
+
+    def _take_turn(self) -> None:
+        self.turns += 1
+        super()._take_turn()
+
+
+def test_receipts_that_cannot_go_out_are_waited_with_not_in_a_circle(
+    kit: Kit, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenhaul_cloud.intake.worker.RECEIPTS_RETRY_S", WAIT_S)
+    kit.register(sqlite_store)
+    wire = RefusingWire()
+    worker = CountingWorker(sqlite_store, wire, IntakeCounters(CollectorRegistry()))
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms)])
+    asks = receive_block("gw-1", 1, outbox.block(1, 1, asks_receipt=True))
+    worker.start()
+    worker.deliver(Delivery(asks, 7, 1, 1))
+    assert wire.events.get(timeout=WAIT_S)[0] == "ack"
+    assert wire.events.get(timeout=WAIT_S)[0] == "receipt"
+    with pytest.raises(queue.Empty):
+        wire.events.get(timeout=0.3)
+    assert worker.turns <= 3
     worker.stop()
 
 

@@ -1,5 +1,6 @@
 """A terminal's session, byte by byte, against a platform that is the same protocol class."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -272,6 +273,19 @@ def test_serials_wrap_and_go_on_over_a_reconnect() -> None:
     wire.break_off()
     (event,) = wire.heard(wire.session.connected(wire.now))
     assert event.header.serial == 1
+
+
+def test_the_heart_beats_at_the_very_instant_it_is_due() -> None:
+    """due = last + 30 and now - last >= 30 are not the same to the last bit."""
+    chance = Random(808)
+    for _ in range(200):
+        wire = Wire()
+        wire.now = chance.uniform(0, 100)
+        wire.go_online()
+        wire.poll()
+        wire.now = wire.session.next_due()
+        only(wire.poll(), Heartbeat)
+        assert wire.session.next_due() > wire.now
 
 
 def test_a_quiet_terminal_sends_heartbeats() -> None:
