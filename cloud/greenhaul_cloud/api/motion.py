@@ -1,4 +1,4 @@
-"""Trips, stops and derived events of a vehicle, told from its track."""
+"""Trips and stops of a vehicle, told from its track."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -14,8 +14,7 @@ from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.auth.principal import Principal
 from greenhaul_cloud.derive.inputs import StoredReadings
 from greenhaul_cloud.fold.track import Track
-from greenhaul_cloud.store.tracks import bound_sources, load_track
-from greenhaul_cloud.trips.edges import edges_of
+from greenhaul_cloud.store.tracks import bound_sources
 from greenhaul_cloud.trips.motion import stops_of, trips_of
 
 router = APIRouter(prefix="/vehicles/{vehicle_id}", tags=["vehicles"])
@@ -48,16 +47,6 @@ class StopShape(Shape):
     is_ignition_off: bool | None
 
 
-class EdgeShape(Shape):
-    """A bit that changed: `ignition`, or an alarm as `alarm.overspeed`."""
-
-    device_time: Instant
-    source: str
-    code: str
-    is_on: bool
-    position: tuple[float, float]
-
-
 def _span(context: Context, from_ms: FromQuery = None, to_ms: ToQuery = None) -> tuple[int, int]:
     """The time asked about; by default the last day."""
     end_ms = context.now_ms() if to_ms is None else to_ms
@@ -82,30 +71,6 @@ def list_stops(vehicle_id: str, context: Context, caller: Caller, span: Span) ->
     """Stops with any part between `from` and `to` (default: the last day), in order of time."""
     stops = stops_of(_track(context, caller, vehicle_id, span))
     return {"items": [s for s in stops if _meets(s.began_ms, s.ended_ms, span)], "next": None}
-
-
-@router.get("/events", response_model=Listing[EdgeShape])
-def list_events(vehicle_id: str, context: Context, caller: Caller, span: Span) -> object:
-    """Alarms and ignition going on and off, in device time: backlogs are put in order first."""
-    with context.store.read() as connection:
-        find_vehicle(connection, caller.scope, vehicle_id, context.now_ms())
-        bounds = bound_sources(connection, vehicle_id)
-        fields = ("latitude_deg", "longitude_deg", "alarms", "status")
-        rows = load_track(connection, bounds, span[0] - REACH_MS, span[1], fields)
-    edges = edges_of(rows.device_time_ms, rows.source, rows.values["alarms"], rows.values["status"])
-    longitudes, latitudes = rows.values["longitude_deg"], rows.values["latitude_deg"]
-    items = [
-        {
-            "device_time": edge.device_time_ms,
-            "source": rows.sources[edge.source],
-            "code": edge.code,
-            "is_on": edge.is_on,
-            "position": (float(longitudes[edge.reading]), float(latitudes[edge.reading])),
-        }
-        for edge in edges
-        if edge.device_time_ms >= span[0]
-    ]
-    return {"items": items, "next": None}
 
 
 def _track(context: ApiContext, caller: Principal, vehicle_id: str, span: tuple[int, int]) -> Track:

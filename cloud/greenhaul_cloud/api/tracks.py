@@ -1,4 +1,4 @@
-"""What a vehicle's sources said over time: its track, its battery; and a source's own words."""
+"""Where a vehicle was: its track; and a source's own words."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -12,27 +12,17 @@ from greenhaul_cloud.api.exports import RAW_FIELDS, csv_lines, geojson_parts, ra
 from greenhaul_cloud.api.guard import Caller
 from greenhaul_cloud.api.problems import Problem, not_found
 from greenhaul_cloud.api.shapes import (
-    READING_SHAPES,
     FromQuery,
-    Listing,
     ToQuery,
-    listing_of,
-    paging,
-    reading_values,
 )
 from greenhaul_cloud.api.vehicles import find_vehicle
-from greenhaul_cloud.store.battery import list_battery
-from greenhaul_cloud.store.pages import PageSpec
 from greenhaul_cloud.store.spoken import find_source, read_positions
 from greenhaul_cloud.store.tracks import TrackColumns, read_track
-from greenhaul_protocols.catalogue import KIND_OF, BatteryReading
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
 router = APIRouter()
 
 FORMATS = {"geojson": "application/geo+json", "csv": "text/csv; charset=utf-8"}
-_BATTERY = KIND_OF[BatteryReading]
-_BatteryShape = READING_SHAPES[_BATTERY.number]
 
 
 def _format(
@@ -78,26 +68,6 @@ def track(
     chunks = _chunks(context, vehicle_id, _begin(from_ms), _end(to_ms))
     lines = csv_lines if wanted == "csv" else geojson_parts
     return StreamingResponse(lines(vehicle_id, chunks), media_type=FORMATS[wanted])
-
-
-@router.get(
-    "/vehicles/{vehicle_id}/battery",
-    response_model=Listing[_BatteryShape],  # type: ignore[valid-type]  # made from the catalogue
-    tags=["vehicles"],
-)
-def battery(
-    vehicle_id: str,
-    context: Context,
-    caller: Caller,
-    page: Annotated[PageSpec, Depends(paging(int, int, int))],
-    from_ms: FromQuery = None,
-    to_ms: ToQuery = None,
-) -> object:
-    """Battery readings, newest first."""
-    with context.store.read() as connection:
-        find_vehicle(connection, caller.scope, vehicle_id, context.now_ms())
-        found = list_battery(connection, vehicle_id, page, from_ms=from_ms, to_ms=to_ms)
-    return listing_of(found, lambda row: reading_values(row, _BATTERY.fields))
 
 
 @router.get(
