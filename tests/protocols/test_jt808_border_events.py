@@ -14,8 +14,8 @@ from greenhaul_protocols.jt808.border_events import (
     RAW_SIZE_MAX,
     time_of_day,
 )
-from greenhaul_protocols.jt808.conversation import is_downlink
 from greenhaul_protocols.jt808.declaration import MESSAGE_IDS
+from greenhaul_protocols.jt808.header import is_downlink
 from greenhaul_protocols.jt808.messages_control import VehicleControlAnswer
 from greenhaul_protocols.jt808.messages_location import Location
 from greenhaul_protocols.jt808.messages_media import MediaData, MediaEvent

@@ -4,12 +4,13 @@ Generated values show that reader and writer agree with each other; these show t
 the standard: order, offsets, scales, and what 2011, 2013 and 2019 do differently.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from greenhaul_protocols.errors import EncodeError
-from greenhaul_protocols.jt808 import Item, LocationReport
+from greenhaul_protocols.jt808 import Conversation, Item, LocationReport, Received, Registration
 from greenhaul_protocols.jt808.bodies import read_body
 from greenhaul_protocols.jt808.declaration import MESSAGE_IDS, decode, encode
 from greenhaul_protocols.jt808.describe import body_json
@@ -330,6 +331,28 @@ def test_coordinates_in_twos_complement_are_told_with_their_sign() -> None:
 def test_a_body_of_2011_is_found_without_being_told() -> None:
     body = bytes.fromhex(f"01 01 01 {CIRCLE}")
     assert read_body(0x8600, body, 2013) == (CircleSetting(1, (circle(),)), b"", 2011)
+
+
+def test_a_terminal_replaced_by_a_newer_one_is_read_as_that() -> None:
+    conversation = Conversation(phone="13912345678")
+    older = Registration(31, 115, "cd", "www.808.", "7654321", 1, "豫A1234")
+    newer = replace(older, model="www.808.com")
+    for revision, registration in ((2011, older), (2013, newer), (2011, older)):
+        wire = Conversation(phone="13912345678", revision=revision).send(registration)
+        (event,) = conversation.receive(wire)
+        assert isinstance(event, Received)
+        assert (event.revision, event.message) == (revision, registration)
+        assert conversation.revision == revision
+
+
+def test_a_location_is_not_taken_for_the_packet_numbers_of_2011() -> None:
+    location = "00000400 00000800 06eeb6ad 02633df7 0138 0003 0063 200707192359"
+    body = bytes.fromhex("0000007b 01 02 01 02" + location + "0d7b")
+    message, _, revision = read_body(0x0801, body, 2011)
+    assert (revision, message.data.hex()) == (2013, "0d7b")
+    # Numbers that no packet can have, and too little for a location: what is left is 2011.
+    message, _, revision = read_body(0x0801, body[:20], 2011)
+    assert (revision, message.packet_total, message.packet_number) == (2011, 1024, 2048)
 
 
 def test_the_driver_of_a_removed_card_may_be_there_all_the_same() -> None:

@@ -26,7 +26,8 @@ def read_body(message_id: int, body: bytes, revision: int) -> tuple[Any, bytes, 
         except DecodeError as error:
             failure = failure or error
             continue
-        if at == len(body) and (is_plausible is None or is_plausible(message)):
+        fits = at == len(body)
+        if fits and (is_plausible is None or is_plausible(message, candidate, len(body))):
             return message, b"", candidate
         if candidate == revision:
             own = own or (message, body[at:], candidate)
@@ -36,8 +37,9 @@ def read_body(message_id: int, body: bytes, revision: int) -> tuple[Any, bytes, 
     return own
 
 
-# A reader, its edition, and what its class says of a message that fits by chance.
-_Candidate = tuple[Reader, int, Callable[[Any], bool] | None]
+# A reader, its edition, and what its class says of a message that fits by chance, given the
+# edition and the size of the body.
+_Candidate = tuple[Reader, int, Callable[[Any, int, int], bool] | None]
 
 
 @cache

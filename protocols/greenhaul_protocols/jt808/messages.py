@@ -124,6 +124,11 @@ class TerminalResendRequest:
     ]
 
 
+# What stands before the plate. Bodies of 2011 are shorter with any plate there is: 25 bytes, ten of
+# a plate at most, NUL.
+REGISTRATION_2013_SIZE_MIN = 37
+
+
 @message(0x0100, clause="8.5")
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -148,6 +153,10 @@ class Registration:
     plate_colour: Annotated[Byte, PLATE_COLOURS]
     # The VIN where plate_colour is 0.
     plate: Annotated[str, ByVersion({2011: Text(is_terminated=True), 2013: Text()})]
+
+    def is_plausible(self, revision: int, body_size: int) -> bool:
+        """Whether it is no body of a later edition, whose longer model and id read as a plate."""
+        return revision != 2011 or body_size < REGISTRATION_2013_SIZE_MIN
 
 
 @message(0x8100, clause="8.6")
@@ -214,7 +223,7 @@ class ParameterAnswer:
     answer_serial: Word
     parameters: Annotated[tuple[Item, ...], _PARAMETERS]
 
-    def is_plausible(self) -> bool:
+    def is_plausible(self, _revision: int, _body_size: int) -> bool:
         """Whether it is no list of shorter ids that fits by chance: ids of four bytes are small."""
         return all(item.id <= 0xFFFF for item in self.parameters)
 

@@ -81,6 +81,12 @@ class MediaData:
     location: Annotated[Location | None, ByVersion({2013: Record(Location)})]
     data: Annotated[bytes, Bytes()]
 
+    def is_plausible(self, _revision: int, _body_size: int) -> bool:
+        """Whether the numbers of 2011 are numbers of a packet, not the location of later ones."""
+        if self.packet_total is None or self.packet_number is None:
+            return True
+        return 1 <= self.packet_number <= self.packet_total
+
 
 @message(0x8800, clause="8.53")
 @dataclass(frozen=True, slots=True)
