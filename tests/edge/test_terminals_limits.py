@@ -3,7 +3,9 @@
 import socket
 import struct
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.edge.terminal_peer import PHONE, Dial, Listen, report
@@ -12,9 +14,15 @@ from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.sources.terminal_proxy import Proxied, read_proxy_header
 from greenhaul_protocols.catalogue import Event, MediaPart, Reading, TimeQuality
 from greenhaul_protocols.jt808 import (
+    Conversation,
     Heartbeat,
+    Item,
+    ParameterSetting,
+    PartReceived,
     PlatformAnswer,
     PlatformResendRequest,
+    Received,
+    TerminalResendRequest,
     wrap,
 )
 from greenhaul_protocols.jt808.header import Header, PartNumber
@@ -31,6 +39,14 @@ def packet(serial: int, number: int, total: int, body: bytes) -> bytes:
     """One packet of a split 0x0801."""
     header = Header(0x0801, f"0{PHONE}", serial, is_2019=False, part=PartNumber(number, total))
     return wrap(header, body)
+
+
+def photo_of(data: bytes) -> MediaData:
+    """A photo that says where it was taken."""
+    digits = report(1_760_000_000_000).device_time
+    return MediaData(
+        7, 0, 0, 1, 2, None, None, Location(0, 3, 32.99, 112.52, 130, 36.5, 90, digits), data
+    )
 
 
 def test_a_frame_of_ten_megabytes_is_counted_and_the_next_one_read(
@@ -89,6 +105,68 @@ def test_packets_that_are_missing_are_asked_for_then_what_came_is_kept(
     assert "2 of 3 packets" in str(getattr(readings_in(outbox_path)[0], "reason", ""))
 
 
+def test_packets_lost_on_the_way_up_are_asked_for_and_the_photo_is_whole(
+    listen: Listen,
+    dial: Dial,
+    outbox_path: Path,
+    readings_in: ReadingsIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("greenhaul_protocols.jt808.parts.PARTS_TIMEOUT_MS", 200)
+    monkeypatch.setattr("greenhaul_edge.sources.jt808.TICK_S", 0.05)
+    terminal = dial(listen())
+    terminal.sign_in()
+    frames = terminal.conversation.send_frames(photo_of(bytes(range(256)) * 20))
+    lost = (2, 4)
+    sent = [frame for number, frame in enumerate(frames, start=1) if number not in lost]
+    terminal.socket.sendall(b"".join(sent))
+    request = terminal.answer()
+    assert isinstance(request, PlatformResendRequest)
+    assert request.numbers == lost
+    again = terminal.conversation.resend(request)
+    assert again == [frames[number - 1] for number in lost]  # byte by byte
+    terminal.socket.sendall(b"".join(again))
+    answers: list[object] = []
+    while not any(isinstance(answer, MediaAnswer) for answer in answers):
+        answers += terminal.answers(1)
+        assert None not in answers
+    parts = [one for one in readings_in(outbox_path) if isinstance(one, MediaPart)]
+    assert b"".join(part.data or b"" for part in parts) == bytes(range(256)) * 20
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_packets_lost_on_the_way_down_are_sent_again_when_asked_for(
+    listen: Listen, transport: Literal["tcp", "udp"]
+) -> None:
+    source = listen(Jt808Settings(transport=transport, auth="open"))
+    host, _, port = source.address.rpartition(":")
+    kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+    conversation = Conversation(phone=PHONE, revision=2019)
+    with socket.socket(socket.AF_INET, kind) as peer:
+        peer.settimeout(30)
+        peer.connect((host, int(port)))
+        peer.sendall(conversation.send(Heartbeat()))
+        assert isinstance(conversation.receive(peer.recv(65_536))[0], Received)
+        (line,) = source.lines
+        frames: Future[list[bytes]] = Future()
+        message = ParameterSetting((Item(0x0083, b"x" * 200),) * 12)
+        # Nothing the gateway says by itself is so long; a command of a manager may be.
+        source.call_later(
+            lambda: frames.set_result(line.session._conversation.send_frames(message))
+        )
+        sent = frames.result(30)
+        # The second of three never arrives; two come, the last one first.
+        for frame in (sent[2], sent[0]):
+            (event,) = conversation.receive(frame)
+            assert isinstance(event, PartReceived)
+            first_serial = event.header.serial
+        peer.sendall(conversation.send(TerminalResendRequest(first_serial, (2,))))
+        part, whole = conversation.receive(peer.recv(65_536))
+    assert (part.raw, len(sent)) == (sent[1], 3)
+    assert isinstance(whole, Received)
+    assert whole.message == message
+
+
 def test_crawlers_and_scanners_cost_a_counter_not_the_outbox(
     listen: Listen,
     dial: Dial,
@@ -142,11 +220,8 @@ def test_a_photo_is_kept_in_parts_and_answered_when_it_is_whole(
 ) -> None:
     terminal = dial(listen())
     terminal.sign_in()
-    digits = report(1_760_000_000_000).device_time
-    location = Location(0, 3, 32.99, 112.52, 130, 36.5, 90, digits)
     photo = bytes(range(256)) * 300
-    media = MediaData(7, 0, 0, 1, 2, None, None, location, photo)
-    frames = terminal.conversation.send_frames(media)
+    frames = terminal.conversation.send_frames(photo_of(photo))
     terminal.socket.sendall(b"".join(frames))
     answers = terminal.answers(len(frames) + 1)
     assert answers[-1] == MediaAnswer(None, 7, None)
