@@ -268,7 +268,9 @@ class CloudBox:
     def _run(self) -> None:
         self.store = open_store(f"sqlite:///{self.disk.path}", self.world.now_ms)
         wire = CollectorWire(self.broker, self.process)
-        worker = IntakeWorker(self.store, wire, IntakeCounters(CollectorRegistry()))
+        counters = IntakeCounters(CollectorRegistry())
+        random = Random(self.world.random.random())
+        worker = IntakeWorker(self.store, wire, counters, random=random)
         worker.start()
         wire.start(worker)
 

@@ -318,6 +318,10 @@ class CollectorWire:
         self._world.later(self._delay_s(), self._publish, receipt, self._generation)
         return True
 
+    def renew(self) -> None:
+        """As `Wire.renew`."""
+        self.break_off()
+
     def carry(self, topic: str, payload: bytes, number: int) -> None:
         """A message on its way to the intake."""
         gateway, lane = parse_up_topic(topic)

@@ -18,7 +18,8 @@ from tests.simulation.run import Run
 
 # How many a process plays before it says so: what a broken-off run plays again at most.
 SEEDS_AT_ONCE = 25
-# A process that has played so many parts makes room for a fresh one: memory cannot creep.
+# After so many parts a process makes room for a fresh one, so that memory cannot creep. We end the
+# pool for that: with `max_tasks_per_child` Python 3.11's hangs when a process is renewed.
 _PARTS_PER_PROCESS = 20
 _ROOT = Path(__file__).parents[2]
 _OURS = ("protocols", "edge", "cloud", "firmware-sim", "tests/simulation")
@@ -71,18 +72,13 @@ def play_all(
     say(f"{total.seeds} of {len(seeds)} seeds are in {record}, {len(total.broken)} broken")
     left = [seed for seed in seeds if seed not in done]
     parts = [left[at : at + SEEDS_AT_ONCE] for at in range(0, len(left), SEEDS_AT_ONCE)]
-    pool = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), max_tasks_per_child=_PARTS_PER_PROCESS
-    )
-    with pool, record.open("a") as lines:
+    with record.open("a") as lines:
         lines.write("\n")  # the last line may have been cut short
-        playing = {pool.submit(play, template, part): part for part in parts}
-        for done_part in as_completed(playing):
-            played = done_part.result()
+        for part, played in _play_parts(template, parts, processes):
             total.add(played)
             line = {
                 "sources": sources,
-                "seeds": playing[done_part],
+                "seeds": part,
                 "happened": played.happened,
                 "broken": played.broken,
             }
@@ -92,6 +88,18 @@ def play_all(
                 say(f"seed {seed} is broken: {fault}")
             say(f"{total.seeds} of {len(seeds)} seeds played, {len(total.broken)} broken")
     return total
+
+
+def _play_parts(
+    template: Path, parts: list[list[int]], processes: int
+) -> Iterator[tuple[list[int], Played]]:
+    """Each part with what came of it, as they are finished."""
+    round_size = processes * _PARTS_PER_PROCESS
+    for at in range(0, len(parts), round_size):
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            playing = {pool.submit(play, template, part): part for part in parts[at:][:round_size]}
+            for done in as_completed(playing):
+                yield playing[done], done.result()
 
 
 def read_record(record: Path, sources: str) -> Iterator[tuple[list[int], Played]]:

@@ -31,6 +31,7 @@ def track_of(reports: Sequence[Report]) -> Track:
         [r.latitude_deg for r in reports],
         [r.longitude_deg for r in reports],
         speed_kmh=[r.speed_kmh for r in reports],
+        heading_deg=[r.heading_deg for r in reports],
         odometer_km=[r.odometer_km for r in reports],
         ignition=[int(r.is_ignition_on) for r in reports],
         digest=[r.time_s for r in reports],
