@@ -18,10 +18,11 @@ from tests.cloud.api_city import City, Template, make_template, opened_city
 
 from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
-from greenhaul_cloud.store.tables import gateway, metadata
+from greenhaul_cloud.store.tables import gateway, metadata, readings
 from greenhaul_protocols.block import BlockHeader, wrap_block
-from greenhaul_protocols.catalogue import Position, Reading
+from greenhaul_protocols.catalogue import KINDS, Position, Reading
 from greenhaul_protocols.series import encode_body, to_series
+from greenhaul_protocols.times import TIME_MS_MAX
 
 NOW_MS = 1_800_000_000_000
 EPOCH = 2**63 + 17  # beyond what a signed column holds as it is
@@ -73,6 +74,18 @@ def register(store: Store, gateway_id: str = "gw-1", sources: Sequence[str] = ("
         )
 
 
+def empty(store: Store) -> None:
+    """Delete everything but the store's identity."""
+    with store.write() as conn:
+        for kind in KINDS.values():
+            while store.driver.delete_before(conn, kind, TIME_MS_MAX, 1_000_000):
+                pass
+        for table in reversed(metadata.sorted_tables):
+            if table.name != "store_identity" and table not in readings.values():
+                conn.execute(delete(table))
+    store.source_ids.clear()
+
+
 @dataclass(frozen=True)
 class Kit:
     """The builders of this file, for test modules."""
@@ -87,6 +100,20 @@ class Kit:
 def _postgres_bin() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return found[-1].parent if found else None
+
+
+def _has_timescale() -> bool:
+    """Whether the PostgreSQL of the tests could have the extension."""
+    dsn = os.environ.get("GREENHAUL_TEST_DSN")
+    if dsn is None:
+        return any(Path("/usr/share/postgresql").glob("*/extension/timescaledb.control"))
+    query = "SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'"
+    with psycopg.connect(dsn) as conn:
+        return conn.execute(query).fetchone() is not None
+
+
+HAS_TIMESCALE = _has_timescale()
+ENGINES = ["sqlite", "postgresql", *(["timescaledb"] if HAS_TIMESCALE else [])]
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +146,8 @@ def _run_postgres(programs: Path, folder: Path) -> Iterator[str]:
 
     run(str(programs / "initdb"), "-D", str(data), "-U", "greenhaul", "-A", "trust", "-N")
     options = f"-c listen_addresses='' -k {folder}"
+    if HAS_TIMESCALE:
+        options += " -c shared_preload_libraries=timescaledb"
     log = str(folder / "log")
     control = str(programs / "pg_ctl")
     run(control, "-D", str(data), "-o", options, "-l", log, "-w", "start")
@@ -128,26 +157,39 @@ def _run_postgres(programs: Path, folder: Path) -> Iterator[str]:
         run(control, "-D", str(data), "-m", "immediate", "-w", "stop")
 
 
-def _make_database(dsn: str, name: str) -> str:
+def _make_database(dsn: str, name: str, engine: str = "postgresql") -> str:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        conn.execute(f'CREATE DATABASE "{name}"')
-    return re.sub(r"(//[^/]*/)[^?]*", rf"\g<1>{name}", dsn)
+        conn.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')  # without extensions
+    made = re.sub(r"(//[^/]*/)[^?]*", rf"\g<1>{name}", dsn)
+    if engine == "timescaledb":
+        with psycopg.connect(made, autocommit=True) as conn:
+            conn.execute("CREATE EXTENSION timescaledb")
+    return made
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=ENGINES)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database on each engine."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     dsn: str = request.getfixturevalue("postgres_dsn")
-    return _make_database(dsn, "greenhaul_test_empty")
+    return _make_database(dsn, "greenhaul_test_empty", request.param)
 
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres_dsn: str) -> Iterator[Store]:
     """One migrated database for all tests; `store` empties it."""
     opened = open_store(_make_database(postgres_dsn, "greenhaul_test"), NOW_MS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_timescale(postgres_dsn: str) -> Iterator[Store]:
+    """The same with TimescaleDB."""
+    url = _make_database(postgres_dsn, "greenhaul_test_timescale", "timescaledb")
+    opened = open_store(url, NOW_MS)
     yield opened
     opened.close()
 
@@ -160,19 +202,25 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store on each engine."""
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_store")
         return
-    opened: Store = request.getfixturevalue("migrated_postgres")
-    with opened.write() as conn:
-        for table in reversed(metadata.sorted_tables):
-            if table.name != "store_identity":
-                conn.execute(delete(table))
-    opened.source_ids.clear()
+    name = "migrated_timescale" if request.param == "timescaledb" else "migrated_postgres"
+    opened: Store = request.getfixturevalue(name)
+    empty(opened)
     yield opened
+
+
+@pytest.fixture
+def empty_url(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A second place on the engine of `store`, with nothing in it yet."""
+    with store.read() as conn:
+        if conn.dialect.name == "sqlite":
+            return f"sqlite:///{tmp_path}/second.db"
+    return _make_database(request.getfixturevalue("postgres_dsn"), "greenhaul_test_second")
 
 
 @pytest.fixture

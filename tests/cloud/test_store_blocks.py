@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from greenhaul_cloud.store import settling
+from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.inspection import receive_block
 from greenhaul_cloud.store.quarantine import DAMAGED_HELD_MAX
 from greenhaul_cloud.store.settling import Ledger, Outcome, receipt_for
@@ -293,7 +294,8 @@ def test_fields_of_a_newer_catalogue_are_kept_and_tell_readings_apart(
 
 def test_a_poisoned_block_can_be_set_aside_whole(kit: Kit, store: Store) -> None:
     kit.register(store)
-    block = replace(kit.outbox(readings=positions(kit, 2)).received(1, 2), fault="no reason")
+    fault = Fault(Cause.REFUSED, "no reason")
+    block = replace(kit.outbox(readings=positions(kit, 2)).received(1, 2), fault=fault)
     result = store_blocks(store, [block], kit.now_ms)
     assert (result.quarantined, result.stored) == (2, 0)
 

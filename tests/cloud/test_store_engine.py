@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import Connection, Index, MetaData, create_engine, insert, select, text
 
-from greenhaul_cloud.store import sqlite
+from greenhaul_cloud.store import sqlite, timescale
 from greenhaul_cloud.store.engine import Store, migrate, open_store
-from greenhaul_cloud.store.tables import enterprise, metadata
+from greenhaul_cloud.store.tables import enterprise, metadata, readings
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -33,7 +33,23 @@ def test_an_empty_database_is_migrated_and_keeps_its_identity(kit: Kit, store_ur
 def test_the_migrated_schema_is_the_declared_one(store: Store) -> None:
     with store.read() as conn:
         context = MigrationContext.configure(conn, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        assert compare_metadata(context, _as_made(conn)) == []
+
+
+def _as_made(conn: Connection) -> MetaData:
+    """The declared tables as they are in an engine."""
+    if conn.dialect.name == "sqlite":
+        return metadata
+    made = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.sorted_tables:
+        if table not in readings.values():
+            table.to_metadata(made)
+            continue
+        for part in ("main", "odd"):
+            copied = table.to_metadata(made, name=f"{table.name}_{part}")
+            if part == "odd" or not timescale.version(conn):
+                Index(None, copied.c.device_time)
+    return made
 
 
 def test_checks_and_keys_are_migrated_too(tmp_path: Path, sqlite_store: Store) -> None:
@@ -43,7 +59,9 @@ def test_checks_and_keys_are_migrated_too(tmp_path: Path, sqlite_store: Store) -
     query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
 
     def normal(sql: str) -> list[str]:
-        return sorted(line.strip(" ,\t") for line in sql.splitlines() if line.strip(" ,\t)"))
+        # a renamed table has its name in quotes
+        lines = sql.replace('"', "").splitlines()
+        return sorted(line.strip(" ,\t") for line in lines if line.strip(" ,\t)"))
 
     with declared.connect() as conn, sqlite_store.read() as migrated:
         wanted = {row.name: normal(row.sql) for row in conn.execute(query)}

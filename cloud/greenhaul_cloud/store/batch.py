@@ -1,4 +1,4 @@
-"""Readings of one kind on their way into their table: columns in, rows out, in one order."""
+"""Readings of one kind on their way into their table: columns, or rows, in one order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS, steps_max
 from greenhaul_protocols.bulk import BytesColumn, NumberColumn, SeriesColumns
 from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-IDENTITY_COLUMNS = ("source_id", "device_time", "digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,36 @@ class Part:
     block: int
     source_id: int
     series: SeriesColumns
+
+
+@dataclass(frozen=True, slots=True)
+class ValueColumn:
+    """One column of a table for all rows of a batch.
+
+    values: (rows,) int64, float64 or bool, or a list of texts or bytes; instants are integers of
+    milliseconds. present: (rows,) where there is a value, None when everywhere.
+    """
+
+    name: str
+    values: NDArray[Any] | list[Any]
+    present: Bools | None = None
+
+    def tolist(self) -> list[Any]:
+        """Values as Python's own types, None where there is none."""
+        if isinstance(self.values, list):
+            return self.values
+        found: list[Any] = self.values.tolist()
+        if self.present is not None:
+            for i in np.flatnonzero(~self.present).tolist():
+                found[i] = None
+        return found
+
+    def taken(self, rows: Int64s) -> list[Any]:
+        """The same of some rows only."""
+        if isinstance(self.values, list):
+            return [self.values[i] for i in rows.tolist()]
+        present = None if self.present is None else self.present[rows]
+        return ValueColumn(self.name, self.values[rows], present).tolist()
 
 
 class KindBatch:
@@ -58,11 +87,6 @@ class KindBatch:
     def __len__(self) -> int:
         return len(self.reading_of)
 
-    @property
-    def table_name(self) -> str:
-        """The table of the kind."""
-        return self.kind.name
-
     def is_new(self, inserted: Bools) -> Bools:
         """(readings,) whether each reading was stored, given (rows,) which rows were inserted."""
         return inserted[self.row_of] & self._is_kept
@@ -85,55 +109,70 @@ class KindBatch:
         return self._merged.time_quality[self.reading_of]
 
     @cached_property
-    def column_names(self) -> list[str]:
-        """Columns of `rows`; fields no reading has are left out."""
-        extra = ["extra"] if self._unknown() else []
-        return [*IDENTITY_COLUMNS, "received_time", "stored_time", "time_quality", "flags",
-                *(spec.name for spec in self._specs()), *extra]  # fmt: skip
-
-    @cached_property
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Rows as the columns' own types, instants as integers of milliseconds."""
-        columns: list[list[Any]] = [column.tolist() for column in self._identity()]
-        columns += [
-            self._merged.received_time_ms[self.reading_of].tolist(),
-            [self.stored_time_ms] * len(self),
-            self.time_quality().tolist(),
-            self._flags[self.reading_of].tolist(),
+    def columns(self) -> list[ValueColumn]:
+        """Columns in the order they are written; fields no reading has are left out."""
+        identity = zip(IDENTITY_COLUMNS, self._identity(), strict=True)
+        found = [
+            *(ValueColumn(name, values) for name, values in identity),
+            ValueColumn("received_time", self._merged.received_time_ms[self.reading_of]),
+            ValueColumn("stored_time", np.full(len(self), self.stored_time_ms, np.int64)),
+            ValueColumn("time_quality", self.time_quality()),
+            ValueColumn("flags", self._flags[self.reading_of]),
         ]
-        columns += [self._values(spec) for spec in self._specs()]
-        if self._unknown():
-            columns.append([self._extra(i) for i in self.reading_of.tolist()])
-        return list(zip(*columns, strict=True))
+        extra: dict[int, dict[str, int | str]] = {}
+        for number, column in self._merged.columns.items():
+            spec = self.kind.by_number.get(number)
+            if spec is None:
+                self._put_extra(extra, number, column, np.ones(len(self), np.bool_))
+            elif isinstance(column, BytesColumn):
+                found.append(self._readable(spec, column))
+            else:
+                found.append(self._scaled(spec, column, extra))
+        if extra:
+            texts = [dumps(extra[i]) if i in extra else None for i in range(len(self))]
+            found.append(ValueColumn("extra", texts, _are_there(texts)))
+        return found
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The same as rows."""
+        return list(zip(*(column.tolist() for column in self.columns), strict=True))
 
     def _identity(self) -> tuple[Int64s, Int64s, Int64s]:
         return self.source_id, self.device_time_ms, self.digest
 
-    def _specs(self) -> list[FieldSpec]:
-        return [spec for spec in self.kind.fields if spec.number in self._merged.columns]
+    def _readable(self, spec: FieldSpec, column: BytesColumn) -> ValueColumn:
+        kept = (column.values[i] for i in self.reading_of.tolist())
+        values = [None if value is None else _readable(spec, value) for value in kept]
+        return ValueColumn(spec.name, values, _are_there(values))
 
-    def _unknown(self) -> list[int]:
-        return sorted(self._merged.columns.keys() - self.kind.by_number.keys())
-
-    def _values(self, spec: FieldSpec) -> list[Any]:
-        column = self._merged.columns[spec.number]
-        if isinstance(column, BytesColumn):
-            kept = (column.values[i] for i in self.reading_of.tolist())
-            return [None if value is None else _readable(spec, value) for value in kept]
+    def _scaled(
+        self, spec: FieldSpec, column: NumberColumn, extra: dict[int, dict[str, int | str]]
+    ) -> ValueColumn:
+        """A numeric field in its unit; what its table's column cannot keep goes to `extra`."""
         steps, present = column.values[self.reading_of], column.present[self.reading_of]
-        values: list[Any]
         if spec.value_type == "flag":
-            values = (steps != 0).tolist()
-        else:
-            values = (steps if spec.per_unit == 1 else steps / spec.per_unit).tolist()
-        for i in np.flatnonzero(~present).tolist():
-            values[i] = None
-        return values
+            return ValueColumn(spec.name, steps != 0, _unless_all(present))
+        limit = steps_max(spec)
+        if len(steps) and (steps.max() > limit or steps.min() < -limit):
+            is_large = present & ((steps > limit) | (steps < -limit))
+            self._put_extra(extra, spec.number, column, is_large)
+            present = present & ~is_large
+            steps = np.where(is_large, 0, steps)
+        values: NDArray[Any] = steps if spec.per_unit == 1 else steps / spec.per_unit
+        return ValueColumn(spec.name, values, _unless_all(present))
 
-    def _extra(self, i: int) -> str | None:
-        found = {str(n): _stored(self._merged.columns[n], i) for n in self._unknown()}
-        found = {number: value for number, value in found.items() if value is not None}
-        return dumps(found) if found else None
+    def _put_extra(
+        self,
+        extra: dict[int, dict[str, int | str]],
+        number: int,
+        column: NumberColumn | BytesColumn,
+        chosen: Bools,
+    ) -> None:
+        for row in np.flatnonzero(chosen).tolist():
+            value = _stored(column, self.reading_of[row])
+            if value is not None:
+                extra.setdefault(row, {})[str(number)] = value
 
 
 def _merge(parts: Sequence[SeriesColumns]) -> SeriesColumns:
@@ -176,3 +215,11 @@ def _stored(column: NumberColumn | BytesColumn, i: int) -> int | str | None:
         value = column.values[i]
         return None if value is None else value.hex()
     return int(column.values[i]) if column.present[i] else None
+
+
+def _are_there(values: Sequence[object]) -> Bools:
+    return np.array([value is not None for value in values], np.bool_)
+
+
+def _unless_all(present: Bools) -> Bools | None:
+    return None if present.all() else present

@@ -1,6 +1,6 @@
 """What differs between the engines, and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 
 from greenhaul_cloud.store.batch import KindBatch
+from greenhaul_cloud.store.claims import Claims
+from greenhaul_protocols.catalogue import KindSpec
 
 
 class Driver(Protocol):
@@ -15,6 +17,9 @@ class Driver(Protocol):
 
     read_options: Mapping[str, str]
     write_options: Mapping[str, str]
+    migration_options: Mapping[str, str]
+    # Whether several collectors gain anything by one store.
+    is_shared: bool
 
     def create_engine(self, url: str) -> Engine:
         """An engine whose connections are set up for durability and UTC."""
@@ -22,14 +27,32 @@ class Driver(Protocol):
     def check(self, engine: Engine) -> None:
         """Read the settings back. Raises ConfigError when a commit could be lost."""
 
+    def describe(self, conn: Connection) -> str:
+        """Engine and version, for people and for the log's first line."""
+
     def lock_migration(self, conn: Connection) -> None:
         """Let no other process migrate until this transaction ends."""
 
+    def finish_migration(self, conn: Connection) -> None:
+        """Once the schema is current: what the engine alone needs. Raises Rejected."""
+
+    def prepare_insert(self, conn: Connection, batches: Sequence[KindBatch]) -> None:
+        """Take what locks inserting these batches needs, before any row is touched."""
+
     def insert_new(self, conn: Connection, batch: KindBatch) -> NDArray[np.bool_]:
         """Insert rows whose identity is new; (n,) which of the batch's rows were."""
+
+    def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:
+        """Delete readings of earlier device times, about rows_max at most; how many it were.
+
+        0 when none are left. What cannot be counted (a chunk dropped whole) counts as one.
+        """
 
     def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:
         """Take the vehicle's lock until the transaction ends; False when another holds it."""
 
     def lock_feed(self, conn: Connection) -> None:
         """Number feed rows in the order of their commits until this transaction ends."""
+
+    def open_claims(self, engine: Engine, idle_s: float) -> Claims:
+        """As `Store.open_claims`."""

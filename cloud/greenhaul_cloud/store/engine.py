@@ -4,8 +4,10 @@ SQLite runs in WAL mode with `synchronous=FULL`, PostgreSQL with `synchronous_co
 on: a receipt makes an edge delete its copy, so a store that may lose a commit may not answer.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from secrets import randbits
 from urllib.parse import urlsplit
 
@@ -13,13 +15,16 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
-    InterfaceError,
-    OperationalError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from greenhaul_cloud.store.claims import Claims
 from greenhaul_cloud.store.driver import Driver
 from greenhaul_cloud.store.migrating import is_empty, require_current, upgrade
 from greenhaul_cloud.store.postgres import PostgresDriver
@@ -28,8 +33,17 @@ from greenhaul_cloud.store.statements import insert_into
 from greenhaul_cloud.store.tables import store_identity
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
+log = logging.getLogger(__name__)
+
 STORES: dict[str, type[Driver]] = {"sqlite": SqliteDriver, "postgresql": PostgresDriver}
 
+# SQLSTATE classes that say these data will never be accepted: not supported, cardinality, data,
+# integrity, syntax or access, limits of a row or an index.
+_DATA_STATES = ("0A", "21", "22", "23", "42", "54")
+
+# Claims of a process the database has not heard of for so long are lost. Folding what is claimed at
+# a time takes less.
+CLAIMS_IDLE_S = 60.0
 # Names are looked up once; a city has some 10,000 sources. Past this the cache starts anew.
 SOURCES_CACHED_MAX = 200_000
 
@@ -65,6 +79,15 @@ class Store:
         with self.read() as conn:
             conn.execute(select(store_identity.c.store_id)).one()
 
+    @cached_property
+    def claims(self) -> Claims:
+        """What this process is at; see that nobody else is."""
+        return self.open_claims(CLAIMS_IDLE_S)
+
+    def open_claims(self, idle_s: float) -> Claims:
+        """Claims of a holder of their own, lost when it has not renewed them for `idle_s`."""
+        return self.driver.open_claims(self._engine, idle_s)
+
     def remember_source(self, name: str, source_id: int) -> None:
         """Cache a *committed* name; ids never change."""
         if len(self.source_ids) >= SOURCES_CACHED_MAX:
@@ -73,6 +96,8 @@ class Store:
 
     def close(self) -> None:
         """Give back every connection."""
+        if "claims" in self.__dict__:
+            self.claims.close()
         self._engine.dispose()
 
 
@@ -94,6 +119,7 @@ def open_store(url: str, now_ms: int) -> Store:
         with _named_errors():
             with engine.connect() as conn:
                 require_current(conn)
+                log.info("event=store_opened engine=%r", driver.describe(conn))
             store_id = _identify(engine.execution_options(**driver.write_options), now_ms)
     except BaseException:
         engine.dispose()
@@ -111,11 +137,31 @@ def migrate(url: str) -> None:
     try:
         with (
             _named_errors(),
-            engine.execution_options(**driver.write_options).connect() as conn,
+            engine.execution_options(**driver.migration_options).connect() as conn,
             conn.begin(),
         ):
             driver.lock_migration(conn)
             upgrade(conn)
+            driver.finish_migration(conn)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def empty_database(url: str) -> Iterator[Connection]:
+    """One transaction on a database nobody has used, and nobody else may migrate meanwhile.
+
+    Raises ConfigError when anything lies in it, Unavailable.
+    """
+    driver = _driver_of(url)
+    engine = driver.create_engine(url)
+    writing = engine.execution_options(**driver.write_options)
+    try:
+        with _named_errors(), writing.connect() as conn, conn.begin():
+            driver.lock_migration(conn)
+            if not is_empty(conn):
+                raise ConfigError(f"{_hide(url)}: has tables already; give it an empty database")
+            yield conn
     finally:
         engine.dispose()
 
@@ -152,14 +198,26 @@ def _identify(engine: Engine, now_ms: int) -> int:
 def _named_errors() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(f"store: {_first_line(error)}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable(f"store: {_first_line(error)}") from error
-        raise Rejected(f"store refuses: {_first_line(error)}") from error
+        if _is_about_data(error):
+            raise Rejected(f"store refuses: {_first_line(error)}") from error
+        raise Unavailable(f"store: {_first_line(error)}") from error
     except PoolTimeout as error:  # every connection is taken; other errors of the kind are bugs
         raise Unavailable(f"store: {_first_line(error)}") from error
+
+
+def _is_about_data(error: DBAPIError) -> bool:
+    """Whether these very data are refused, so that waiting is no use.
+
+    A full disk, a deadlock, a failed serialization, a standby that only reads, a damaged file: all
+    that ends some day, and until then everything is kept.
+    """
+    if error.connection_invalidated:
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(_DATA_STATES)
+    return isinstance(error, (DataError, IntegrityError, ProgrammingError, NotSupportedError))
 
 
 def _first_line(error: SQLAlchemyError) -> str:

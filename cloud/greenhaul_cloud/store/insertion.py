@@ -59,8 +59,13 @@ def insert_readings(
     heard = ((ids[one.series.source], one.gateway, one.series) for one in accepted)
     note_sources(conn, heard, now_ms)
     gateways = {one.block: one.gateway for one in accepted}
-    for (kind, _), parts in sorted(_grouped(accepted, ids).items()):
-        batch = KindBatch(kind, parts, now_ms)
+    batches = [
+        KindBatch(kind, parts, now_ms)
+        for (kind, _), parts in sorted(_grouped(accepted, ids).items())
+    ]
+    store.driver.prepare_insert(conn, batches)
+    for batch in batches:
+        kind = batch.kind.number
         inserted = store.driver.insert_new(conn, batch)
         known = ~batch.is_new(inserted)
         done.known.append((batch.block[known], batch.number[known]))

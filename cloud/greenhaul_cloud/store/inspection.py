@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
+import numpy as np
+
+from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
 from greenhaul_protocols.bulk import (
+    Bools,
     BytesColumn,
     Int64s,
     NumberColumn,
     SeriesColumns,
     columns_of,
 )
-from greenhaul_protocols.catalogue import KINDS
+from greenhaul_protocols.catalogue import KIND_OF, KINDS, Position
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.series import READINGS_MAX, Series, encode_body, parse_body
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
@@ -27,6 +31,16 @@ from greenhaul_protocols.uplink_pb2 import Series as WireSeries
 FLAGS_MAX = 2**15 - 1
 # Kept in signed 64-bit columns.
 NUMBER_MAX = 2**63 - 1
+
+_POSITION = KIND_OF[Position]
+# How far a coordinate goes either way, in degrees: swapped ones often go farther.
+_REACH_DEG = {"latitude_deg": 90, "longitude_deg": 180}
+_REACH_STEPS = {
+    spec.number: _REACH_DEG[spec.name] * spec.per_unit
+    for spec in _POSITION.fields
+    if spec.name in _REACH_DEG
+}
+NOWHERE = Fault(Cause.PLACE, "nowhere on Earth; are latitude and longitude swapped?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +55,7 @@ class ReceivedBlock:
     lane: int
     raw: bytes
     block: Block | None
-    fault: str | None = None
+    fault: Fault | None = None
 
     @property
     def count(self) -> int:
@@ -55,7 +69,7 @@ class SetAside:
 
     numbers: list[int]
     source: str | None
-    reason: str
+    fault: Fault
     raw: bytes
 
 
@@ -72,22 +86,24 @@ def receive_block(gateway: str, lane: int, raw: bytes) -> ReceivedBlock:
     try:
         block = unwrap_block(raw)
     except DamagedBlock as error:
-        return ReceivedBlock(gateway, lane, raw, None, str(error))
+        cause = Cause.CRC if "CRC" in str(error) else Cause.FORMAT
+        return ReceivedBlock(gateway, lane, raw, None, Fault(cause, str(error)))
     except DecodeError as error:  # whole, but of a later format: its numbers cannot be read
-        return ReceivedBlock(gateway, lane, raw, None, str(error))
+        return ReceivedBlock(gateway, lane, raw, None, Fault(Cause.FORMAT, str(error)))
     return ReceivedBlock(gateway, lane, raw, *_checked_header(gateway, lane, block))
 
 
-def _checked_header(gateway: str, lane: int, block: Block) -> tuple[Block | None, str | None]:
+def _checked_header(gateway: str, lane: int, block: Block) -> tuple[Block | None, Fault | None]:
     header = block.header
     if header.gateway != gateway:
-        return None, f"header says gateway {header.gateway[:64]!r}"
+        return None, Fault(Cause.TOPIC, f"header says gateway {header.gateway[:64]!r}")
     if header.lane != lane or lane > LANE_MAX:
-        return None, f"header says lane {header.lane}"
+        return None, Fault(Cause.TOPIC, f"header says lane {header.lane}")
     if header.count and not 0 < header.first <= header.last <= NUMBER_MAX:
-        return None, f"numbers {header.first}…{header.last} cannot be"
+        return None, Fault(Cause.NUMBERS, f"numbers {header.first}…{header.last} cannot be")
     if header.count > READINGS_MAX:
-        return None, f"{header.count} readings in one block; {READINGS_MAX} at most"
+        words = f"{header.count} readings in one block; {READINGS_MAX} at most"
+        return None, Fault(Cause.NUMBERS, words)
     return block, None
 
 
@@ -98,20 +114,21 @@ def inspect(blocks: Sequence[ReceivedBlock]) -> list[Inspected]:
     of them is at fault, they are taken one by one.
     """
     parsed = [_parse(block) for block in blocks]
-    together = [wire for found in parsed if not isinstance(found, str) for wire in found]
+    together = [wire for found in parsed if not isinstance(found, Fault) for wire in found]
     try:
-        columns = iter(columns_of(together))
+        columns = columns_of(together)
     except DecodeError:
         return [_inspect_alone(*pair) for pair in zip(blocks, parsed, strict=True)]
+    placed = zip(columns, off_the_earth(columns), strict=True)
     return [
         _whole(block, found)
-        if isinstance(found, str)
-        else _sorted_out(block, list(islice(columns, len(found))))
+        if isinstance(found, Fault)
+        else _sorted_out(block, list(islice(placed, len(found))))
         for block, found in zip(blocks, parsed, strict=True)
     ]
 
 
-def _parse(received: ReceivedBlock) -> list[tuple[WireSeries, str]] | str:
+def _parse(received: ReceivedBlock) -> list[tuple[WireSeries, str]] | Fault:
     """The wire series of a block, or what is wrong with it."""
     assert received.block is not None, "damaged blocks have nothing to inspect"
     if received.fault:
@@ -121,53 +138,93 @@ def _parse(received: ReceivedBlock) -> list[tuple[WireSeries, str]] | str:
     try:
         return parse_body(received.block.inflate())
     except DecodeError as error:
-        return str(error)
+        return Fault(Cause.BODY, str(error))
 
 
-def _inspect_alone(block: ReceivedBlock, found: list[tuple[WireSeries, str]] | str) -> Inspected:
-    if isinstance(found, str):
+def _inspect_alone(block: ReceivedBlock, found: list[tuple[WireSeries, str]] | Fault) -> Inspected:
+    if isinstance(found, Fault):
         return _whole(block, found)
     try:
-        return _sorted_out(block, columns_of(found))
+        columns = columns_of(found)
     except DecodeError as error:
-        return _whole(block, str(error))
+        return _whole(block, Fault(Cause.BODY, str(error)))
+    return _sorted_out(block, list(zip(columns, off_the_earth(columns), strict=True)))
 
 
-def _whole(block: ReceivedBlock, reason: str) -> Inspected:
-    return Inspected(aside=[SetAside(list(range(block.count)), None, reason, block.raw)])
+def _whole(block: ReceivedBlock, fault: Fault) -> Inspected:
+    return Inspected(aside=[SetAside(list(range(block.count)), None, fault, block.raw)])
 
 
-def _sorted_out(block: ReceivedBlock, series: list[SeriesColumns]) -> Inspected:
-    numbers = sorted(chain.from_iterable(one.numbers.tolist() for one in series))
+def _sorted_out(
+    block: ReceivedBlock, placed: Sequence[tuple[SeriesColumns, Bools | None]]
+) -> Inspected:
+    numbers = sorted(chain.from_iterable(one.numbers.tolist() for one, _ in placed))
     if numbers != list(range(block.count)):
-        return _whole(block, f"numbers of the body are not 0…{block.count - 1}")
+        words = f"numbers of the body are not 0…{block.count - 1}"
+        return _whole(block, Fault(Cause.BODY, words))
     found = Inspected()
-    for one in series:
-        reason = fault_of(one)
-        if reason is None:
+    for one, is_off in placed:
+        fault = fault_of(one)
+        if fault is not None:
+            found.aside.append(set_aside(one, fault))
+        elif is_off is None:
             found.series.append(one)
         else:
-            found.aside.append(set_aside(one, reason))
+            found.aside.append(set_aside(one.take(np.flatnonzero(is_off)), NOWHERE))
+            if not is_off.all():
+                found.series.append(one.take(np.flatnonzero(~is_off)))
     return found
 
 
-def fault_of(series: SeriesColumns) -> str | None:
+NOWHERE = Fault(
+    Cause.PLACE, "the position is nowhere on Earth; are latitude and longitude swapped?"
+)
+
+
+def off_the_earth(series: Sequence[SeriesColumns]) -> list[Bools | None]:
+    """Of each series which readings have a coordinate beyond the globe's; None where none has.
+
+    Live traffic is thousands of series of one reading, so they are looked at together first.
+    """
+    found: list[Bools | None] = [None] * len(series)
+    for field_number, reach in _REACH_STEPS.items():
+        places, columns = [], []
+        for place, one in enumerate(series):
+            column = one.columns.get(field_number) if one.kind == _POSITION.number else None
+            if isinstance(column, NumberColumn):
+                places.append(place)
+                columns.append(column.values)
+        if not columns or not _is_beyond(np.concatenate(columns), reach).any():
+            continue
+        for place, values in zip(places, columns, strict=True):
+            is_off, known = _is_beyond(values, reach), found[place]
+            if is_off.any():
+                found[place] = is_off if known is None else is_off | known
+    return found
+
+
+def _is_beyond(values: Int64s, reach: int) -> Bools:
+    is_beyond: Bools = (values > reach) | (values < -reach)
+    return is_beyond
+
+
+def fault_of(series: SeriesColumns) -> Fault | None:
     """Why a series cannot be stored; None when it can."""
     kind = KINDS.get(series.kind)
     if kind is None:
-        return f"kind {series.kind} is not in the catalogue"
+        return Fault(Cause.KIND, f"kind {series.kind} is not in the catalogue")
     if not series.source.isprintable():
-        return "the source's name has control characters"
+        return Fault(Cause.SOURCE, "the source's name has control characters")
     if series.flags > FLAGS_MAX:
-        return f"flags {series.flags:#x} are not in the catalogue"
+        return Fault(Cause.FLAGS, f"flags {series.flags:#x} are not in the catalogue")
     if len(series) and not _are_sayable(series.device_time_ms, series.received_time_ms):
-        return "a time lies outside the years 1 to 9999"
+        return Fault(Cause.TIME, "a time lies outside the years 1 to 9999")
     for number, column in series.columns.items():
         spec = kind.by_number.get(number)
         if spec is None or spec.is_bytes == isinstance(column, BytesColumn):
             continue
         if isinstance(column, BytesColumn) or column.present.any():
-            return f"field {number} ({spec.name}) is of another type"
+            return Fault(Cause.FIELD, f"field {number} ({spec.name}) is of another type")
     return None
 
 
@@ -178,7 +235,7 @@ def _are_sayable(*columns: Int64s) -> bool:
     )
 
 
-def set_aside(series: SeriesColumns, reason: str) -> SetAside:
+def set_aside(series: SeriesColumns, fault: Fault) -> SetAside:
     """A series as bytes of its own, numbered from its first reading.
 
     Fields and kinds this version does not know are kept, so that an upgrade can read them.
@@ -194,7 +251,7 @@ def set_aside(series: SeriesColumns, reason: str) -> SetAside:
         series.time_quality.tolist(),
         {number: _plain(column) for number, column in series.columns.items()},
     )
-    return SetAside(series.numbers.tolist(), series.source, reason, encode_body([plain]))
+    return SetAside(series.numbers.tolist(), series.source, fault, encode_body([plain]))
 
 
 def _plain(column: NumberColumn | BytesColumn) -> list[int | bytes | None]:

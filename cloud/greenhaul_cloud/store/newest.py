@@ -40,11 +40,11 @@ def write_latest(conn: Connection, batch: KindBatch, inserted: Bools) -> None:
         return
     ids = batch.source_id[rows]
     is_last = np.append(np.diff(ids) != 0, [True])
-    names = batch.column_names
-    values = []
-    for row in rows[is_last].tolist():
-        named = dict(zip(names, batch.rows[row], strict=True))
-        values.append({name: named.get(name) for name in _COLUMNS})
+    newest = rows[is_last]
+    columns = {column.name: column.taken(newest) for column in batch.columns}
+    absent = [None] * len(newest)
+    ordered = [columns.get(name, absent) for name in _COLUMNS]
+    values = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*ordered, strict=True)]
     statement = insert_into(conn, latest)
     new = statement.excluded
     conn.execute(

@@ -1,20 +1,57 @@
-"""PostgreSQL, with or without TimescaleDB."""
+"""PostgreSQL, with or without TimescaleDB.
 
-from collections.abc import Mapping
+A kind of reading has two tables under a view of its name: `{kind}_main`, and `{kind}_odd` for
+device times outside [now − ODD_BEFORE_DAYS, now + ODD_AFTER_DAYS). With TimescaleDB the main ones
+are hypertables (`timescale.py`); without it they are plain tables with a BRIN index for retention:
+partitions by day made a query without time bounds 200 times slower, and inserts no faster.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
-from greenhaul_cloud.store.batch import IDENTITY_COLUMNS, KindBatch
+from greenhaul_cloud.store import timescale
+from greenhaul_cloud.store.batch import KindBatch
+from greenhaul_cloud.store.claims import Claims
+from greenhaul_cloud.store.postgres_claims import PostgresClaims
+from greenhaul_cloud.store.postgres_copy import copy_data, fixed_first
+from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS, readings
+from greenhaul_protocols.catalogue import KindSpec
 from greenhaul_protocols.errors import ConfigError
+from greenhaul_protocols.times import format_time
 
+log = logging.getLogger(__name__)
+
+# History that somebody imports reaches back a year; what is older, or later than the day after
+# tomorrow, comes from a bad clock.
+ODD_BEFORE_DAYS, ODD_AFTER_DAYS = 400, 2
+_DAY_MS = 86_400_000
 # Classes of advisory locks; the second key says which one of the class.
-_LOCK_MIGRATION, _LOCK_FEED, _LOCK_VEHICLE = 0x6701, 0x6702, 0x6703
-_INSTANTS = ("device_time", "received_time", "stored_time")
+_LOCK_MIGRATION, _LOCK_FEED, _LOCK_VEHICLE, _LOCK_ODD = 0x6701, 0x6702, 0x6703, 0x6704
+
+_KEY = ", ".join(IDENTITY_COLUMNS)
+_IDENTITY = np.dtype([("source_id", ">i4"), ("device_time", ">i8"), ("digest", ">i8")])
+_SENT = "int4send(source_id) || timestamptz_send(device_time) || int8send(digest)"
+# PostgreSQL sends microseconds from 2000-01-01.
+_EPOCH_MS = 946_684_800_000
+
+# A server that vanished is noticed after 10 s + 3 × 5 s of silence, or 20 s of unacknowledged
+# bytes; libpq's default is the kernel's two hours.
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 
 class PostgresDriver:
@@ -23,12 +60,14 @@ class PostgresDriver:
     # one snapshot for all a fold or an export reads
     read_options: Mapping[str, str] = {"isolation_level": "REPEATABLE READ"}
     write_options: Mapping[str, str] = {}
+    migration_options: Mapping[str, str] = {}
+    is_shared = True
 
     def create_engine(self, url: str) -> Engine:
         """As `Driver.create_engine`; sessions speak UTC, so no instant leaves datetime's years."""
         return create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
-            connect_args={"options": "-c timezone=UTC"},
+            connect_args={"options": "-c timezone=UTC", **_NETWORK},
             pool_size=16,
             pool_pre_ping=True,
         )
@@ -44,30 +83,59 @@ class PostgresDriver:
                         "a power cut can take back"
                     )
 
+    def describe(self, conn: Connection) -> str:
+        """As `Driver.describe`."""
+        version = conn.execute(text("SHOW server_version")).scalar_one().split()[0]
+        return f"PostgreSQL {version}, {timescale.describe(conn)}"
+
     def lock_migration(self, conn: Connection) -> None:
         """As `Driver.lock_migration`."""
         _lock(conn, _LOCK_MIGRATION)
 
+    def finish_migration(self, conn: Connection) -> None:
+        """As `Driver.finish_migration`: hypertables where the extension is."""
+        if timescale.version(conn):
+            for kind in readings.values():
+                timescale.make_hypertable(conn, f"{kind.name}_main")
+
+    def prepare_insert(self, conn: Connection, batches: Sequence[KindBatch]) -> None:
+        """As `Driver.prepare_insert`.
+
+        Two collectors whose clocks differ could put one reading into both tables of its kind, if
+        its date is near a border: they wait for each other.
+        """
+        if any(_odd(batch, margin_ms=_DAY_MS).any() for batch in batches):
+            _lock(conn, _LOCK_ODD)
+
     def insert_new(self, conn: Connection, batch: KindBatch) -> NDArray[np.bool_]:
         """As `Driver.insert_new`."""
-        table, names = batch.table_name, batch.column_names
-        self._stage(conn, batch)
-        quoted = ", ".join(f'"{name}"' for name in names)
-        chosen = ", ".join(
-            f"timestamptz 'epoch' + \"{name}\" * interval '1 millisecond'"
-            if name in _INSTANTS
-            else f'"{name}"'
-            for name in names
-        )
-        key = ", ".join(IDENTITY_COLUMNS)
-        found = conn.exec_driver_sql(
-            f'INSERT INTO "{table}" ({quoted}) SELECT {chosen} FROM "staging_{table}" '  # noqa: S608
-            f"ORDER BY {key} ON CONFLICT DO NOTHING "
-            "RETURNING source_id, (extract(epoch from device_time) * 1000)::bigint, digest"
-        ).all()
-        if len(found) == len(batch):
-            return np.ones(len(batch), np.bool_)
-        return batch.which_are({(row[0], row[1], row[2]) for row in found})
+        kind = batch.kind.name
+        names = self._stage(conn, batch)
+        odd = _odd(batch)
+        is_new = np.zeros(len(batch), np.bool_)
+        if not odd.all():
+            other = f"{kind}_odd" if self._has_caught_up(conn, batch) else None
+            is_new |= self._move(conn, batch, f"{kind}_main", names, ~odd, other)
+        if odd.any():
+            is_new |= self._move(conn, batch, f"{kind}_odd", names, odd, f"{kind}_main")
+        return is_new
+
+    def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:
+        """As `Driver.delete_before`."""
+        deleted = 0
+        if timescale.version(conn):
+            deleted = timescale.drop_chunks(conn, f"{kind.name}_main", format_time(before_ms))
+            tables = [f"{kind.name}_odd"]
+        else:
+            tables = [f"{kind.name}_main", f"{kind.name}_odd"]
+        for table in tables:
+            chosen = text(
+                f'DELETE FROM "{table}" WHERE ctid = ANY(ARRAY(SELECT ctid FROM "{table}" '  # noqa: S608
+                "WHERE device_time < :before LIMIT :rows))"
+            )
+            done = conn.execute(chosen, {"before": format_time(before_ms), "rows": rows_max})
+            deleted += done.rowcount
+        return deleted
 
     def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:
         """As `Driver.lock_vehicle`."""
@@ -80,24 +148,87 @@ class PostgresDriver:
         """As `Driver.lock_feed`: an id is drawn only by who will commit next."""
         _lock(conn, _LOCK_FEED)
 
-    def _stage(self, conn: Connection, batch: KindBatch) -> None:
-        table, names = batch.table_name, batch.column_names
-        instants = ", ".join(f"ALTER {name} TYPE bigint USING NULL" for name in _INSTANTS)
-        if not conn.execute(
-            text("SELECT to_regclass(:name)"), {"name": f"pg_temp.staging_{table}"}
-        ).scalar():
-            conn.exec_driver_sql(
-                f'CREATE TEMP TABLE "staging_{table}" (LIKE "{table}") ON COMMIT DELETE ROWS'
-            )
-            conn.exec_driver_sql(f'ALTER TABLE "staging_{table}" {instants}')
-        quoted = ", ".join(f'"{name}"' for name in names)
+    def open_claims(self, engine: Engine, idle_s: float) -> Claims:
+        """As `Driver.open_claims`."""
+        _, named = engine.dialect.create_connect_args(engine.url)
+        return PostgresClaims(partial(psycopg.connect, **{**_NETWORK, **named}), idle_s)
+
+    def _stage(self, conn: Connection, batch: KindBatch) -> str:
+        """Put the batch into an unlogged table of this session; the names of its columns."""
+        kind, table = batch.kind.name, readings[batch.kind.number]
+        columns = fixed_first(table, batch.columns)
+        names = ", ".join(f'"{column.name}"' for column in columns)
         driver: Any = conn.connection.driver_connection
         with driver.cursor() as cursor:
-            # two series of one kind in one transaction share the staging table
-            cursor.execute(f'TRUNCATE "staging_{table}"')
-            with cursor.copy(f'COPY "staging_{table}" ({quoted}) FROM STDIN') as copy:
-                for row in batch.rows:
-                    copy.write_row(row)
+            cursor.execute(
+                f'CREATE TEMP TABLE IF NOT EXISTS "{kind}_staging" (LIKE "{kind}_main") '
+                "ON COMMIT DELETE ROWS"
+            )
+            # two batches of one kind in one transaction share the staging table
+            cursor.execute(f'TRUNCATE "{kind}_staging"')
+            with cursor.copy(f'COPY "{kind}_staging" ({names}) FROM STDIN (FORMAT binary)') as copy:
+                copy.write(copy_data(table, columns))
+        return names
+
+    def _has_caught_up(self, conn: Connection, batch: KindBatch) -> bool:
+        """Whether time has reached a reading that lies among the odd dates."""
+        low_ms, high_ms = int(batch.device_time_ms.min()), int(batch.device_time_ms.max())
+        query = text(
+            f'SELECT EXISTS (SELECT 1 FROM "{batch.kind.name}_odd" '  # noqa: S608
+            "WHERE device_time BETWEEN :low AND :high)"
+        )
+        span = {"low": format_time(low_ms), "high": format_time(high_ms)}
+        return bool(conn.execute(query, span).scalar_one())
+
+    def _move(
+        self,
+        conn: Connection,
+        batch: KindBatch,
+        table: str,
+        names: str,
+        chosen: NDArray[np.bool_],
+        other: str | None,
+    ) -> NDArray[np.bool_]:
+        """From staging into a table what is new there and in the other; (rows,) which it were."""
+        conditions = []
+        if not chosen.all():
+            low_ms, high_ms = _window(batch.stored_time_ms)
+            is_within = (
+                f"device_time >= '{format_time(low_ms)}' AND device_time < '{format_time(high_ms)}'"
+            )
+            conditions.append(is_within if table.endswith("_main") else f"NOT ({is_within})")
+        if other:
+            same = " AND ".join(f"known.{name} = staging.{name}" for name in IDENTITY_COLUMNS)
+            conditions.append(f'NOT EXISTS (SELECT 1 FROM "{other}" known WHERE {same})')  # noqa: S608
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        found: bytes | None = conn.exec_driver_sql(
+            f'WITH new AS (INSERT INTO "{table}" ({names}) SELECT {names} '  # noqa: S608
+            f'FROM "{batch.kind.name}_staging" staging {where}ORDER BY {_KEY} '
+            f"ON CONFLICT DO NOTHING RETURNING {_KEY}) "
+            f"SELECT string_agg({_SENT}, ''::bytea) FROM new"
+        ).scalar_one()
+        identities = np.frombuffer(found or b"", _IDENTITY)
+        if len(identities) == int(chosen.sum()):
+            return chosen
+        if not len(identities):
+            return np.zeros(len(batch), np.bool_)
+        time_ms = identities["device_time"] // 1000 + _EPOCH_MS
+        keys = (identities["source_id"].tolist(), time_ms.tolist(), identities["digest"].tolist())
+        return batch.which_are(set(zip(*keys, strict=True)))
+
+
+def _window(now_ms: int) -> tuple[int, int]:
+    """Device times of main tables, [from, to): of whole days, so that borders seldom move."""
+    today_ms = now_ms - now_ms % _DAY_MS
+    return today_ms - ODD_BEFORE_DAYS * _DAY_MS, today_ms + (ODD_AFTER_DAYS + 1) * _DAY_MS
+
+
+def _odd(batch: KindBatch, margin_ms: int = 0) -> NDArray[np.bool_]:
+    """(rows,) whether a date is odd, or within margin_ms of being so."""
+    low_ms, high_ms = _window(batch.stored_time_ms)
+    time_ms = batch.device_time_ms
+    found: NDArray[np.bool_] = (time_ms < low_ms + margin_ms) | (time_ms >= high_ms - margin_ms)
+    return found
 
 
 def _lock(conn: Connection, lock_class: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
+from greenhaul_cloud.store.faults import Fault
 from greenhaul_cloud.store.inspection import ReceivedBlock, SetAside
 from greenhaul_cloud.store.settling import to_signed
 from greenhaul_cloud.store.statements import insert_into
@@ -29,10 +30,16 @@ class Quarantined:
         """As it is kept: with the lowest and the highest of its numbers."""
         header, numbers = self.header, self.aside.numbers or [0]
         return _row(
-            header.gateway, header.epoch, header.lane,
-            self.aside.source, self.aside.reason, self.aside.raw,
-            first=header.first + min(numbers), last=header.first + max(numbers),
-        )  # fmt: skip
+            header.gateway,
+            header.lane,
+            self.aside.fault,
+            self.aside.raw,
+            epoch=header.epoch,
+            source=self.aside.source,
+            first=header.first + min(numbers),
+            last=header.first + max(numbers),
+            count=len(self.aside.numbers),
+        )
 
 
 def put_aside(conn: Connection, found: Iterable[Quarantined], now_ms: int) -> None:
@@ -42,10 +49,7 @@ def put_aside(conn: Connection, found: Iterable[Quarantined], now_ms: int) -> No
 
 def keep_damaged(conn: Connection, damaged: Sequence[ReceivedBlock], now_ms: int) -> None:
     """Keep the newest damaged blocks of each gateway as evidence; they have no numbers."""
-    rows = [
-        _row(one.gateway, 0, one.lane, None, one.fault or "", one.raw, first=0, last=0)
-        for one in damaged
-    ]
+    rows = [_row(one.gateway, one.lane, one.fault, one.raw) for one in damaged]
     _insert(conn, rows, now_ms)
     for gateway in sorted({one.gateway for one in damaged}):
         held = select(quarantine.c.id).where(
@@ -63,17 +67,26 @@ def keep_damaged(conn: Connection, damaged: Sequence[ReceivedBlock], now_ms: int
 
 
 def _row(
-    gateway: str, epoch: int, lane: int, source: str | None, reason: str, raw: bytes,
-    *, first: int, last: int,
-) -> dict[str, Any]:  # fmt: skip
+    gateway: str,
+    lane: int,
+    fault: Fault | None,
+    raw: bytes,
+    *,
+    epoch: int = 0,
+    source: str | None = None,
+    first: int = 0,
+    last: int = 0,
+    count: int = 0,
+) -> dict[str, Any]:
     return {
         "gateway_id": gateway,
         "epoch": to_signed(epoch),
         "lane": lane,
         "first": first,
         "last": last,
+        "count": count,
         "source": None if source is None else source.replace("\0", "\ufffd"),
-        "reason": reason.replace("\0", "\ufffd")[:REASON_LENGTH_MAX],
+        "reason": str(fault or "").replace("\0", "\ufffd")[:REASON_LENGTH_MAX],
         "digest": to_signed(hash_bytes(raw)),
         "raw": raw,
     }

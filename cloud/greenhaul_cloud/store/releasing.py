@@ -9,7 +9,13 @@ from sqlalchemy import Connection, select, update
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.grants import is_granted
 from greenhaul_cloud.store.insertion import Accepted, insert_readings
-from greenhaul_cloud.store.inspection import fault_of, inspect, receive_block
+from greenhaul_cloud.store.inspection import (
+    NOWHERE,
+    fault_of,
+    inspect,
+    off_the_earth,
+    receive_block,
+)
 from greenhaul_cloud.store.marks import mark_sources
 from greenhaul_cloud.store.settling import Ledger, load_ledgers, lock_epochs, save_ledgers
 from greenhaul_cloud.store.tables import gateway, quarantine
@@ -124,16 +130,16 @@ def _series_of(row: Any) -> list[SeriesColumns]:
     if row.source is None:
         (found,) = inspect([receive_block(row.gateway_id, row.lane, row.raw)])
         if found.aside:
-            raise Rejected(found.aside[0].reason)
+            raise Rejected(found.aside[0].fault.words)
         return found.series
     try:
         series = decode_columns(row.raw)
     except DecodeError as error:
         raise Rejected(str(error)) from error
-    for one in series:
-        fault = fault_of(one)
+    for one, is_off in zip(series, off_the_earth(series), strict=True):
+        fault = fault_of(one) or (None if is_off is None else NOWHERE)
         if fault is not None:
-            raise Rejected(fault)
+            raise Rejected(fault.words)
     return series
 
 

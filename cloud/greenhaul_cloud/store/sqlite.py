@@ -1,6 +1,6 @@
 """SQLite: the embedded default."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 from greenhaul_cloud.store.batch import KindBatch
-from greenhaul_protocols.errors import ConfigError
+from greenhaul_cloud.store.claims import Claims
+from greenhaul_cloud.store.sqlite_claims import SqliteClaims
+from greenhaul_protocols.catalogue import KindSpec
+from greenhaul_protocols.errors import ConfigError, Rejected
 
 # Longer than the longest flush; a writer that waits longer reports the store as unavailable.
 BUSY_TIMEOUT_MS = 10_000
-_BEGIN = "greenhaul_begin"
+_BEGIN, _BEFORE = "greenhaul_begin", "greenhaul_before_begin"
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
@@ -23,6 +26,14 @@ class SqliteDriver:
 
     read_options: Mapping[str, str] = {}
     write_options: Mapping[str, str] = {_BEGIN: "BEGIN IMMEDIATE"}
+    # A table that others refer to is made anew under its old name. The switch is heard only before
+    # a transaction; these connections are used for nothing else.
+    migration_options: Mapping[str, str] = {
+        _BEFORE: "PRAGMA foreign_keys = OFF",
+        _BEGIN: "BEGIN IMMEDIATE",
+    }
+    # one writer at a time: a second collector stands by
+    is_shared = False
 
     def create_engine(self, url: str) -> Engine:
         """As `Driver.create_engine`; the folder of the file must exist."""
@@ -47,12 +58,25 @@ class SqliteDriver:
                 if found != value:
                     raise ConfigError(f"store.url: SQLite says {pragma} = {found}, not {value}")
 
+    def describe(self, conn: Connection) -> str:
+        """As `Driver.describe`."""
+        return f"SQLite {conn.exec_driver_sql('SELECT sqlite_version()').scalar_one()}"
+
     def lock_migration(self, conn: Connection) -> None:
+        """BEGIN IMMEDIATE has locked already."""
+
+    def finish_migration(self, conn: Connection) -> None:
+        """As `Driver.finish_migration`: references were not checked meanwhile."""
+        broken = conn.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise Rejected(f"store: a row of {broken[0]} refers to nothing in {broken[2]}")
+
+    def prepare_insert(self, conn: Connection, batches: Sequence[KindBatch]) -> None:
         """BEGIN IMMEDIATE has locked already."""
 
     def insert_new(self, conn: Connection, batch: KindBatch) -> NDArray[np.bool_]:
         """As `Driver.insert_new`: what lies past the highest rowid afterwards is new."""
-        table, names = batch.table_name, batch.column_names
+        table, names = batch.kind.name, [column.name for column in batch.columns]
         quoted = ", ".join(f'"{name}"' for name in names)
         before = conn.exec_driver_sql(f'SELECT max(rowid) FROM "{table}"').scalar() or 0  # noqa: S608
         marks = ", ".join("?" * len(names))
@@ -68,12 +92,24 @@ class SqliteDriver:
         )
         return batch.which_are({(row[0], row[1], row[2]) for row in found})
 
+    def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:
+        """As `Driver.delete_before`."""
+        return conn.exec_driver_sql(
+            f'DELETE FROM "{kind.name}" WHERE rowid IN (SELECT rowid FROM "{kind.name}" '  # noqa: S608
+            "WHERE device_time < ? LIMIT ?)",
+            (before_ms, rows_max),
+        ).rowcount
+
     def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:  # noqa: ARG002
         """As `Driver.lock_vehicle`: there is one writer, and it is this transaction."""
         return True
 
     def lock_feed(self, conn: Connection) -> None:
         """BEGIN IMMEDIATE has locked already."""
+
+    def open_claims(self, engine: Engine, idle_s: float) -> Claims:  # noqa: ARG002
+        """As `Driver.open_claims`: the kernel knows who lives."""
+        return SqliteClaims(Path(str(engine.url.database)))
 
 
 def _set_up(connection: Any, _record: Any) -> None:
@@ -87,4 +123,7 @@ def _set_up(connection: Any, _record: Any) -> None:
 
 
 def _begin(conn: Connection) -> None:
-    conn.exec_driver_sql(conn.get_execution_options().get(_BEGIN, "BEGIN"))
+    options = conn.get_execution_options()
+    if _BEFORE in options:
+        conn.exec_driver_sql(options[_BEFORE])
+    conn.exec_driver_sql(options.get(_BEGIN, "BEGIN"))

@@ -6,102 +6,27 @@ that decides who may see a reading or what it means for a vehicle (bindings, att
 versions) has validity in time and stands beside them.
 """
 
-from typing import Any
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Dialect,
-    Double,
+    Date,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.types import TypeEngine
 
-from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
-from greenhaul_protocols.times import to_datetime, to_time_ms
+from greenhaul_cloud.store.reading_tables import readings, value_column
+from greenhaul_cloud.store.schema import Instant, Json, Serial, metadata
+from greenhaul_protocols.catalogue import KINDS
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-class Instant(TypeDecorator[int]):
-    """Milliseconds since 1970 UTC in Python; timestamptz in PostgreSQL, INTEGER in SQLite."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column type of the engine."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True, precision=3))
-        return dialect.type_descriptor(BigInteger())
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """Milliseconds to what the driver takes."""
-        if value is None or dialect.name != "postgresql":
-            return value
-        return to_datetime(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
-        """What the driver gives to milliseconds."""
-        if value is None or dialect.name != "postgresql":
-            return value  # type: ignore[no-any-return]  # SQLite gives the integer back
-        return to_time_ms(value)
-
-
-# SQLite numbers rows only in a column of exactly INTEGER.
-Serial = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
-# None is SQL null, not the JSON text null: `is null` in psql means what it says.
-Json = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
-
-
-def _value_column(spec: FieldSpec) -> Column[Any]:
-    types: dict[str, TypeEngine[Any]] = {
-        "number": Double() if spec.per_unit > 1 else BigInteger(),
-        "flag": Boolean(),
-        "text": Text(),
-        "json": Text(),
-        "blob": LargeBinary(),
-    }
-    return Column(spec.name, types[spec.value_type])
-
-
-def _reading_table(kind: KindSpec) -> Table:
-    return Table(
-        kind.name,
-        metadata,
-        Column("source_id", ForeignKey("source.id"), primary_key=True),
-        Column("device_time", Instant, primary_key=True),
-        Column("digest", BigInteger, primary_key=True),
-        Column("received_time", Instant, nullable=False),
-        Column("stored_time", Instant, nullable=False),
-        Column("time_quality", SmallInteger, nullable=False),
-        Column("flags", SmallInteger, nullable=False),
-        *(_value_column(spec) for spec in kind.fields),
-        # Fields of a newer catalogue than this one: {"field number": stored integer or hex bytes}.
-        Column("extra", Text),
-    )
-
+__all__ = ["Instant", "Json", "Serial", "metadata", "readings"]
 
 # -- who ---------------------------------------------------------------------------------------
 
@@ -113,6 +38,17 @@ enterprise = Table(
     Column("created_at", Instant, nullable=False),
 )
 
+# Vehicles of one enterprise that somebody wants to see together.
+fleet = Table(
+    "fleet",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("enterprise_id", ForeignKey("enterprise.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "enterprise_id"),
+)
+
 vehicle = Table(
     "vehicle",
     metadata,
@@ -121,7 +57,9 @@ vehicle = Table(
     Column("vin", Text),
     Column("enterprise_id", ForeignKey("enterprise.id")),
     Column("created_at", Instant, nullable=False),
+    Column("fleet_id", ForeignKey("fleet.id")),
     Index(None, "enterprise_id"),
+    Index(None, "fleet_id"),
 )
 
 # What fences' `applies_to` looks at; each row holds until the next of the same vehicle.
@@ -269,10 +207,38 @@ quarantine = Table(
     Column("raw", LargeBinary, nullable=False),
     Column("stored_time", Instant, nullable=False),
     Column("released_at", Instant),
+    Column("count", BigInteger, nullable=False),  # readings in it; 0 in a damaged block
     UniqueConstraint("gateway_id", "epoch", "lane", "first", "last", "digest"),
+    Index(None, "stored_time"),
 )
 
-readings: dict[int, Table] = {number: _reading_table(kind) for number, kind in KINDS.items()}
+_SOURCE_COUNTS = ("stored", "duplicate", "late", "unusable_time", "quarantined", "dropped")
+
+# What came on each day (in the zone of `derive.timezone`, by stored time), numbers counted once.
+gateway_day = Table(
+    "gateway_day",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("gateway_id", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in (*_SOURCE_COUNTS, "damaged")),
+)
+
+source_day = Table(
+    "source_day",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("source_id", ForeignKey("source.id"), primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in _SOURCE_COUNTS),
+)
+
+# Readings of a kind before this instant were deleted by retention; never goes back.
+kept_from = Table(
+    "kept_from",
+    metadata,
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    Column("from_time", Instant, nullable=False),
+)
+
 position = readings[1]
 battery = readings[2]
 
@@ -286,7 +252,7 @@ latest = Table(
     Column("received_time", Instant, nullable=False),
     Column("stored_time", Instant, nullable=False),
     Column("time_quality", SmallInteger, nullable=False),
-    *(_value_column(spec) for spec in KINDS[1].fields if not spec.is_bytes),
+    *(value_column(spec) for spec in KINDS[1].fields if not spec.is_bytes),
 )
 
 # -- what it means -------------------------------------------------------------------------------
@@ -379,6 +345,7 @@ visit = Table(
     Column("amended", Boolean, nullable=False),
     Column("changed_at", Instant, nullable=False),
     Index(None, "vehicle_id", "entered_at"),
+    Index(None, "vehicle_id", "left_at"),  # a fold looks for what a change may touch
     Index(None, "fence_id", "entered_at"),
 )
 
@@ -405,6 +372,7 @@ violation = Table(
     Column("amended", Boolean, nullable=False),
     Column("changed_at", Instant, nullable=False),
     Index(None, "vehicle_id", "began_at"),
+    Index(None, "vehicle_id", "ended_at"),
     Index(None, "fence_id", "began_at"),
     Index(None, "began_at"),
 )

@@ -5,6 +5,7 @@ revisions are committed together. Rows are touched in one order (sources and the
 identity, then gateways, then marks), so two collectors never wait for each other in a circle.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, select, update
 
 from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.grants import is_granted
 from greenhaul_cloud.store.insertion import Accepted, Drop, insert_readings
 from greenhaul_cloud.store.inspection import ReceivedBlock, SetAside, inspect, set_aside
@@ -45,6 +47,9 @@ class StoreResult:
     quarantined: int = 0
     dropped: int = 0
     damaged: int = 0  # blocks that settle nothing
+    # by cause: blocks that settle nothing; readings set aside, those sent again among them
+    damaged_by: Counter[Cause] = field(default_factory=Counter)
+    aside_by: Counter[Cause] = field(default_factory=Counter)
     marked: int = 0  # sources with new positions for the fold
     unregistered: set[str] = field(default_factory=set)
     receipts: dict[EpochKey, Receipt] = field(default_factory=dict)
@@ -75,6 +80,8 @@ class _Flush:
         """Everything, within the transaction."""
         accepted = self._judge(self._sort_out(blocks))
         done = insert_readings(self._store, self._conn, accepted, self._now_ms)
+        for _, aside in self._aside:
+            self._result.aside_by[aside.fault.cause] += len(aside.numbers)
         starts = np.cumsum([0, *(header.count for header in self._headers)])
         outcomes = np.full(starts[-1], Outcome.STORED, np.int8)
         for block, number in done.known:
@@ -95,6 +102,7 @@ class _Flush:
         known = [block for block in blocks if block.gateway in grants]
         damaged = [block for block in known if block.block is None]
         self._result.damaged = len(damaged)
+        self._result.damaged_by.update(one.fault.cause for one in damaged if one.fault)
         for block in known:
             if block.block is not None:
                 self._blocks.append(block)
@@ -110,8 +118,9 @@ class _Flush:
                 if is_granted(block.gateway, grants[block.gateway], series.source):
                     accepted.append(Accepted(i, block.gateway, series))
                 else:
-                    reason = f"source {series.source} is not granted to {block.gateway}"
-                    self._aside.append((i, set_aside(series, reason)))
+                    words = f"source {series.source} is not granted to {block.gateway}"
+                    fault = Fault(Cause.GRANT, words)
+                    self._aside.append((i, set_aside(series, fault)))
         return accepted
 
     def _settle(self, outcomes: list[Outcomes], drops: list[Drop]) -> None:
