@@ -9,6 +9,7 @@ from hashlib import pbkdf2_hmac
 from pathlib import Path
 
 from greenhaul_cloud.config import read_secret
+from greenhaul_cloud.reasons import reason_of
 from greenhaul_protocols.errors import ConfigError
 
 # `@` keeps users that are no gateway apart from gateway ids.
@@ -48,7 +49,7 @@ def put_user(path: Path, user: str, password: str) -> bool:
         kept = [line for line in lines if line.partition(":")[0] != user]
         _replace(path, [*kept, password_line(user, password)])
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"users: {path}: {error}") from error
+        raise ConfigError(f"users: {path}: {reason_of(error)}") from error
     return len(kept) == len(lines)
 
 

@@ -23,6 +23,7 @@ from pydantic_settings import (
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from greenhaul_cloud.reasons import reason_of
 from greenhaul_protocols.errors import ConfigError
 
 ENV_PREFIX = "GREENHAUL_"
@@ -192,7 +193,7 @@ def load_config(path: Path) -> CloudConfig:
             f"{path}: no such file; cloud/cloud.sample.toml is one to start from, -c names another"
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {reason_of(error)}") from error
     for section, table in tables.items():
         if isinstance(table, dict) and "password" in table:
             raise ConfigError(

@@ -18,6 +18,7 @@ from greenhaul_cloud.fold.fold import fold_path
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.path import Path as TrackPath
 from greenhaul_cloud.fold.windows import scope_of, windows_of
+from greenhaul_cloud.reasons import reason_of
 from greenhaul_cloud.rules.wanting import has_wanting
 from greenhaul_cloud.track_file import VehicleTrack, read_tracks
 from greenhaul_protocols.errors import ConfigError
@@ -159,7 +160,7 @@ def read_fences(path: Path) -> list[Fence]:
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {reason_of(error)}") from error
     features = document.get("features", [document]) if isinstance(document, dict) else document
     if not isinstance(features, list):
         raise ConfigError(f"{path}: expected a GeoJSON FeatureCollection")

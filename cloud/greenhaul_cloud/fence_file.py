@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import shapely
 
+from greenhaul_cloud.reasons import reason_of
 from greenhaul_protocols.errors import ConfigError
 
 Feature = dict[str, Any]
@@ -27,7 +28,7 @@ def read_features(path: Path, properties: Mapping[str, Any] | None = None) -> li
             raise ConfigError(f"{path}: larger than {FILE_SIZE_MAX >> 20} MiB")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {reason_of(error)}") from error
     read = FORMATS.get(path.suffix.lower())
     if read is None:
         raise ConfigError(f"{path}: not one of {', '.join(FORMATS)}")

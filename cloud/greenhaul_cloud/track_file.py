@@ -11,6 +11,7 @@ from typing import Any
 from greenhaul_cloud.fences.feature import attributes_of
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes
 from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.reasons import reason_of
 from greenhaul_protocols.catalogue import KIND_OF, Position
 from greenhaul_protocols.errors import ConfigError, EncodeError
 from greenhaul_protocols.identity import digest
@@ -60,7 +61,7 @@ def read_tracks(path: Path) -> dict[str, VehicleTrack]:
                 except (ValueError, EncodeError) as error:
                     raise ConfigError(f"{path}: line {reader.line_num}: {error}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {reason_of(error)}") from error
     return {vehicle_id: _track_of(sorted(found)) for vehicle_id, found in rows.items()}
 
 
@@ -109,12 +110,13 @@ def _number(record: dict[str, Any], name: str) -> float:
 
 
 def _track_of(rows: list[_Row]) -> VehicleTrack:
-    latitude, longitude, speed, _, odometer = zip(*(row.values for row in rows), strict=True)
+    latitude, longitude, speed, heading, odometer = zip(*(row.values for row in rows), strict=True)
     track = Track.of(
         [row.device_time_ms for row in rows],
         latitude,
         longitude,
         speed_kmh=speed,
+        heading_deg=heading,
         odometer_km=odometer,
         digest=[row.digest for row in rows],
     )

@@ -6,7 +6,7 @@ edge that does without. Property tests hold every function equal to its plain tw
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,23 @@ class SeriesColumns:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def take(self, rows: Int64s) -> "SeriesColumns":
+        """Some of its readings, by place."""
+        columns = {
+            number: NumberColumn(column.values[rows], column.present[rows])
+            if isinstance(column, NumberColumn)
+            else BytesColumn([column.values[row] for row in rows.tolist()])
+            for number, column in self.columns.items()
+        }
+        return replace(
+            self,
+            numbers=self.numbers[rows],
+            device_time_ms=self.device_time_ms[rows],
+            received_time_ms=self.received_time_ms[rows],
+            time_quality=self.time_quality[rows],
+            columns=columns,
+        )
 
     def digests(self) -> Int64s:
         """(n,) identity digests, as `identity.digests`."""

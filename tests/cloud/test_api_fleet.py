@@ -56,9 +56,9 @@ def test_an_unknown_parameter_is_refused_by_name(city: City) -> None:
     slip = city.ask("GET", "/violations", params={"vehicle": "v-own"})
     assert slip.status_code == 422
     assert slip.json()["detail"] == "query.vehicle: unknown; did you mean 'vehicle_id'?"
-    shifted = city.ask("GET", "/positions/latest", params={"datum": "gcj02"})
+    shifted = city.ask("GET", "/positions/latest", params={"datums": "gcj02"})
     assert shifted.json()["faults"] == [
-        {"where": "query.datum", "what": "unknown; this path takes bbox"}
+        {"where": "query.datums", "what": "unknown; did you mean 'datum'?"}
     ]
     assert city.ask("GET", "/violations", params={"vehicle_id": "v-own"}).status_code == 200
 

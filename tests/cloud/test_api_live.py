@@ -13,10 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 from tests.cloud.api_city import PASSWORD, WAIT_S, City
 
 from greenhaul_cloud.api import live
 from greenhaul_cloud.api.hub import Board
+from greenhaul_cloud.store import tables
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Watch:
         self._answer = answer
         self._events: queue.Queue[Event] = queue.Queue()
         self.last_number: str | None = None
+        self.names: list[str] = []
         self.thread = threading.Thread(target=self._read)
         self.thread.start()
 
@@ -68,6 +71,7 @@ class Watch:
         self.last_number = fields.get("id", self.last_number)
         if "data" in fields:
             data = json.loads(fields["data"])
+            self.names.append(fields["event"])
             self._events.put(Event(fields["event"], fields.get("id"), data))
 
 
@@ -152,6 +156,26 @@ def test_a_box_keeps_others_out(town: City) -> None:
         inside = {"latitude_deg": 0.5, "longitude_deg": 0.5}
         town.report([town.position("808:own", town.now_ms, **inside)], epoch=8)
         assert watch.next("positions").subjects() == ["v-own"]
+
+
+def test_a_box_keeps_violations_and_gateways_of_elsewhere_out(town: City) -> None:
+    for owner, place in (("own", [112.52, 32.99]), ("foreign", [100.5, 20.5])):
+        evidence = {"type": "Feature", "geometry": {"type": "MultiPoint", "coordinates": [place]}}
+        of_owner = tables.violation.c.id == town.ids[owner]["violation_id"]
+        with town.store.write() as conn:
+            conn.execute(update(tables.violation).where(of_owner).values(evidence=evidence))
+    resumed = {"Last-Event-ID": "0"}
+    with watching(town, "admin", params={"bbox": "112,32,113,33"}, headers=resumed) as watch:
+        assert watch.next("positions").subjects() == ["v-foreign", "v-own", None]
+        assert watch.next("violations").subjects() == ["v-own"]
+        assert watch.next("gateways").subjects("id") == ["gw-city"]
+    with watching(town, "admin", params={"bbox": "100,20,101,21"}, headers=resumed) as watch:
+        assert watch.next("violations").subjects() == ["v-foreign"]
+        town.now_ms += 1000
+        there = {"latitude_deg": 20.5, "longitude_deg": 100.5}
+        town.report([town.position("808:foreign", town.now_ms, **there)], epoch=8)
+        assert watch.next("gateways").subjects("id") == ["gw-city"]
+        assert watch.names == ["violations", "positions", "gateways"]
 
 
 def test_a_cookie_opens_the_stream_too(town: City) -> None:

@@ -18,8 +18,10 @@ from greenhaul_cloud.api.hub import ITEMS_MAX
 from greenhaul_cloud.api.positions import (
     Box,
     BoxQuery,
+    Place,
     PositionProperties,
     is_inside,
+    place_of,
     show_position,
 )
 from greenhaul_cloud.api.problems import Problem
@@ -68,20 +70,42 @@ class _Watcher:
         positions = [
             entry.text(_show_position)
             for entry in hub.positions.since(since)
-            if scope.admits(entry.value.enterprise_id) and is_inside(entry.value, self._box)
+            if scope.admits(entry.value.enterprise_id) and self._sees(place_of(entry.value))
         ]
         for event in _events("positions", positions):
             yield event
         while self._after < hub.feed_end:
             before = self._after
-            self._after, violations = await hub.violations_since(before, scope)
+            self._after, found = await hub.violations_since(before, scope)
+            violations = [row for row in found if self._sees_violation(row)]
             if violations:
                 yield _event("violations", map(_show_violation, violations), self._after)
             if self._after == before:
                 break
         gateways = hub.gateways.since(since) if scope.is_whole else []
+        if gateways and self._box is not None:
+            near = self._gateways_near()
+            gateways = [entry for entry in gateways if entry.value["id"] in near]
         for event in _events("gateways", [entry.text(_show_gateway) for entry in gateways]):
             yield event
+
+    def _sees(self, place: Place) -> bool:
+        return is_inside(place, self._box)
+
+    def _sees_violation(self, row: RowMapping) -> bool:
+        """By its evidence; one without is seen by all, since nobody knows where it was."""
+        geometry = (row["evidence"] or {}).get("geometry") or {}
+        places = geometry.get("coordinates") or []
+        return not places or any(self._sees((place[0], place[1])) for place in places)
+
+    def _gateways_near(self) -> set[str | None]:
+        """Gateways that carried the newest position of anybody in the box."""
+        entries = self._hub.positions.entries.values()
+        return {
+            entry.value.reading["gateway_id"]
+            for entry in entries
+            if self._sees(place_of(entry.value))
+        }
 
 
 def _show_position(one: Whereabouts) -> str:
@@ -134,7 +158,10 @@ async def live(
     bearer: BearerHeader,
     session_key: SessionCookie,
 ) -> StreamingResponse:
-    """Positions at most once a second, violations as they change, gateways' figures."""
+    """Positions at most once a second, violations as they change, gateways' figures.
+
+    With `bbox`: positions in it, violations seen in it, gateways whose sources are in it.
+    """
     if context.hub.watching >= STREAMS_MAX or context.hub.is_stopping:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE, "too many streams", headers={"Retry-After": "5"}

@@ -7,14 +7,18 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
+from starlette.datastructures import QueryParams
 
 from greenhaul_cloud.api.problems import FAULTS_MAX
+from greenhaul_protocols.times import parse_time
 
 
 def refuse_unknown_parameters(request: Request) -> None:
-    """A dependency of every route. Raises RequestValidationError naming what is not known."""
+    """A dependency of every route. Raises RequestValidationError naming what is not known, and
+    for a `to` before `from`: no answer is right about a time that runs backwards."""
     if not request.query_params:
         return
+    _refuse_time_backwards(request.query_params)
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     known = sorted(
@@ -27,6 +31,17 @@ def refuse_unknown_parameters(request: Request) -> None:
         raise RequestValidationError(
             [{"loc": ("query", name[:100]), "msg": _advice(name, known)} for name in unknown]
         )
+
+
+def _refuse_time_backwards(asked: QueryParams) -> None:
+    if "from" not in asked or "to" not in asked:
+        return
+    try:
+        is_backwards = parse_time(asked["from"]) > parse_time(asked["to"])
+    except (ValueError, OverflowError):  # no instants: refused where they are read
+        return
+    if is_backwards:
+        raise RequestValidationError([{"loc": ("query", "to"), "msg": "lies before from"}])
 
 
 def _advice(name: str, known: list[str]) -> str:

@@ -1,15 +1,18 @@
 """Where everybody is, as GeoJSON."""
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from greenhaul_cloud.api.context import Context
 from greenhaul_cloud.api.guard import Caller
 from greenhaul_cloud.api.problems import Problem
-from greenhaul_cloud.api.shapes import Instant, Shape
+from greenhaul_cloud.api.shapes import Instant, Shape, TextQuery
+from greenhaul_cloud.fences.datum import Bd09, DatumName, Gcj02, Wgs84, bd09_of, gcj02_of
 from greenhaul_cloud.store.positions import Whereabouts, where_everybody
 from greenhaul_protocols.catalogue import TimeQuality
 
@@ -17,6 +20,16 @@ router = APIRouter(prefix="/positions", tags=["positions"])
 
 # West, south, east, north in degrees.
 Box = tuple[float, float, float, float]
+# Longitude and latitude in degrees.
+Place = tuple[float, float]
+
+_SHOWN_IN: dict[DatumName, Callable[[Wgs84], Wgs84 | Gcj02 | Bd09]] = {
+    "wgs84": lambda at: at,
+    "gcj02": gcj02_of,
+    "bd09": bd09_of,
+}
+# A centimetre: what a position's own resolution is.
+_DECIMALS = 7
 
 
 class PositionProperties(Shape):
@@ -58,9 +71,10 @@ class PositionFeature(Shape):
 
 
 class PositionCollection(Shape):
-    """Everybody."""
+    """Everybody. `datum`: of all coordinates in it."""
 
     type: Literal["FeatureCollection"] = "FeatureCollection"
+    datum: DatumName
     features: list[PositionFeature] = Field(description="Vehicles by id, then unclaimed sources.")
 
 
@@ -86,16 +100,21 @@ def read_box(
 BoxQuery = Annotated[Box | None, Depends(read_box)]
 
 
-def is_inside(one: Whereabouts, box: Box | None) -> bool:
-    """Whether a position lies in the box."""
+def is_inside(place: Place, box: Box | None) -> bool:
+    """Whether a place lies in the box."""
     if box is None:
         return True
     west, south, east, north = box
-    longitude, latitude = one.reading["longitude_deg"], one.reading["latitude_deg"]
+    longitude, latitude = place
     is_between = (
         west <= longitude <= east if west <= east else longitude >= west or longitude <= east
     )
     return bool(is_between and south <= latitude <= north)
+
+
+def place_of(one: Whereabouts) -> Place:
+    """Where somebody is, in WGS-84."""
+    return one.reading["longitude_deg"], one.reading["latitude_deg"]
 
 
 def show_position(one: Whereabouts) -> dict[str, Any]:
@@ -109,20 +128,40 @@ def show_position(one: Whereabouts) -> dict[str, Any]:
 
 
 @router.get("/latest", response_model=PositionCollection)
-def latest(context: Context, caller: Caller, box: BoxQuery) -> object:
+def latest(
+    context: Context,
+    caller: Caller,
+    box: BoxQuery,
+    fleet: Annotated[TextQuery, Query(description="Vehicles of this fleet only.")] = None,
+    datum: Annotated[DatumName, Query(description="Of the answer, and of bbox.")] = "wgs84",
+) -> object:
     """The newest position of every vehicle, and of sources nobody has claimed."""
     with context.store.read() as connection:
-        everybody = where_everybody(connection, caller.scope, context.now_ms())
+        everybody = where_everybody(connection, caller.scope, context.now_ms(), fleet_id=fleet)
+    shown = zip(everybody, _places(everybody, datum), strict=True)
     return {
+        "datum": datum,
         "features": [
             {
                 "id": one.key,
-                "geometry": {
-                    "coordinates": (one.reading["longitude_deg"], one.reading["latitude_deg"])
+                "geometry": {"coordinates": place},
+                "properties": {
+                    **show_position(one),
+                    "longitude_deg": place[0],
+                    "latitude_deg": place[1],
                 },
-                "properties": show_position(one),
             }
-            for one in everybody
-            if is_inside(one, box)
-        ]
+            for one, place in shown
+            if is_inside(place, box)
+        ],
     }
+
+
+def _places(everybody: Sequence[Whereabouts], datum: DatumName) -> list[Place]:
+    """Where each is, in a datum."""
+    places = [place_of(one) for one in everybody]
+    if datum == "wgs84" or not places:
+        return places
+    at = _SHOWN_IN[datum](Wgs84(*np.array(places, np.float64).T))
+    columns = (at.longitude_deg, at.latitude_deg)
+    return list(zip(*(column.round(_DECIMALS).tolist() for column in columns), strict=True))

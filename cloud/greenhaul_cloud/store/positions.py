@@ -42,14 +42,20 @@ class Whereabouts:
         return f"source:{self.reading['source']}" if vehicle_id is None else f"vehicle:{vehicle_id}"
 
 
-def where_everybody(connection: Connection, scope: Scope, now_ms: int) -> list[Whereabouts]:
-    """Newest position of every vehicle the caller may see, by vehicle, then unclaimed sources."""
+def where_everybody(
+    connection: Connection, scope: Scope, now_ms: int, *, fleet_id: str | None = None
+) -> list[Whereabouts]:
+    """Newest position of every vehicle the caller may see, by vehicle, then unclaimed sources.
+
+    fleet_id: only of its vehicles.
+    """
     at = _latest.device_time
     query = (
         select(
             tables.latest,
             _source.name.label("source"),
             _source.last_received_time,
+            _source.gateway_id,
             _binding.vehicle_id,
             _binding.priority,
             _vehicle.plate,
@@ -66,6 +72,8 @@ def where_everybody(connection: Connection, scope: Scope, now_ms: int) -> list[W
         )
         .outerjoin(tables.vehicle, _vehicle.id == _binding.vehicle_id)
     )
+    if fleet_id is not None:
+        query = query.where(_vehicle.fleet_id == fleet_id)
     rows = connection.execute(scope.narrow(query, _binding.vehicle_id)).mappings().all()
     violating = violating_vehicles(connection)
     found = [
