@@ -30,6 +30,7 @@ PROTOCOLS_MAY_IMPORT = {
 PROTOCOLS_EXCEPTIONS = {
     "bulk.py": {"numpy"},
     "bulk_jt808.py": {"numpy"},
+    "bulk_jt808_items.py": {"numpy"},
     "__main__.py": {"io", "sys", "pathlib"},
     "decode.py": {"sys", "pathlib"},
 }
@@ -115,7 +116,7 @@ for name in {foreign!r}:
     sys.modules[name] = None  # importing it raises ImportError
 package = importlib.import_module({package!r})
 for module in pkgutil.walk_packages(package.__path__, {package + "."!r}):
-    if not module.name.endswith((".bulk", ".bulk_jt808", ".terminal_bulk", ".__main__")):
+    if not module.name.endswith((".__main__", ".terminal_bulk")) and ".bulk" not in module.name:
         importlib.import_module(module.name)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenhaul_protocols.bulk import Bools, Int64s, NumberColumn, write_series
-from greenhaul_protocols.catalogue import KIND_OF, Position, TimeQuality
+from greenhaul_protocols.bulk_jt808_items import is_told, read_items
+from greenhaul_protocols.catalogue import (
+    KIND_OF,
+    BatteryReading,
+    CargoReading,
+    Position,
+    TimeQuality,
+)
 from greenhaul_protocols.fleet_body import blob_column
 from greenhaul_protocols.jt808 import border, border_events, clock
 from greenhaul_protocols.jt808.items import Items
@@ -39,21 +46,6 @@ _HEAD_2019 = [
 _LAYOUTS = {12: np.dtype(_HEAD_2013 + _BODY), 17: np.dtype(_HEAD_2019 + _BODY)}
 _PHONE_SIZE = 10
 
-# Items by id and length: the column they fill, and how many bytes at the end are its value. All
-# are tenths or ones, as the catalogue keeps them.
-_ITEM_COLUMNS = {
-    0x0104: ("odometer_km", 4),
-    0x0202: ("fuel_l", 2),
-    0x0302: ("recorder_speed_kmh", 2),
-    0x3001: ("signal_strength", 1),
-    0x3101: ("satellites", 1),
-    0x0602: ("compartment_temperature_1_c", 2),
-    0xD401: ("soc_percent", 1),
-    0xE402: ("soc_percent", 1),
-}
-# Of these columns the items stay among the others too, see border.
-_OTHER_KINDS = ("compartment_temperature_1_c", "soc_percent")
-
 
 @dataclass(frozen=True, slots=True)
 class ReportColumns:
@@ -71,8 +63,8 @@ class ReportColumns:
     device_time_ms: Int64s
     time_quality: NDArray[np.int16]
     numbers: dict[str, NumberColumn]
-    soc_percent: NumberColumn  # of BatteryReading
-    compartment_temperature_1_c: NumberColumn  # of CargoReading
+    battery: dict[str, NumberColumn]  # of BatteryReading; reports without one have none present
+    cargo: dict[str, NumberColumn]  # of CargoReading
     content: bytes  # the data without escapes
     item_spans: Int64s  # (n, 2): where in it the additional items are
     has_others: Bools  # whether there are items no column says
@@ -138,20 +130,38 @@ def _framed(content: Bytes) -> list[bytes]:
     return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def write_positions(reports: ReportColumns, received_time_ms: int) -> list[bytes]:
-    """Of each report the wire bytes of its Position's `Series`, but for source and number.
+def write_readings(reports: ReportColumns, received_time_ms: int) -> list[list[bytes]]:
+    """Of each report the wire bytes of its readings' `Series`, but for source and number.
 
-    Only for those of usable time.
+    The position's first, then the battery's and the cargo's if the report tells any. Only for
+    reports of usable time.
     """
-    fields = {field.name: field for field in KIND_OF[Position].fields}
-    received = np.full(len(reports), received_time_ms, np.int64)
-    columns = {fields[name].number: column for name, column in reports.numbers.items()}
-    series = write_series(KIND_OF[Position].number, reports.device_time_ms, received, columns)
-    items = fields["items"].number
-    for place, blob in enumerate(reports.item_blobs()):
+    written: list[list[bytes]] = [[] for _ in range(len(reports))]
+    for cls, columns in {
+        Position: reports.numbers,
+        BatteryReading: reports.battery,
+        CargoReading: reports.cargo,
+    }.items():
+        at = np.arange(len(reports)) if cls is Position else np.flatnonzero(is_told(columns))
+        if len(at) == 0:
+            continue
+        fields = {field.name: field.number for field in KIND_OF[cls].fields}
+        series = write_series(
+            KIND_OF[cls].number,
+            reports.device_time_ms[at],
+            np.full(len(at), received_time_ms, np.int64),
+            {
+                fields[name]: NumberColumn(column.values[at], column.present[at])
+                for name, column in columns.items()
+            },
+        )
+        for place, one in zip(at.tolist(), series, strict=True):
+            written[place].append(one)
+    (items,) = (field.number for field in KIND_OF[Position].fields if field.name == "items")
+    for own, blob in zip(written, reports.item_blobs(), strict=True):
         if blob is not None:
-            series[place] += blob_column(items, blob)
-    return series
+            own[0] += blob_column(items, blob)
+    return written
 
 
 def read_reports(data: bytes, *, received_time_ms: int) -> ReportColumns:
@@ -236,19 +246,21 @@ def _columns(
         head_sizes -= (wire[starts + 2].astype(np.int64) << 8 | wire[starts + 3]) & 0x3FF
     fixed, phones, serials = _fixed_fields(wire, starts, head_sizes)
     item_spans = np.stack([starts + head_sizes + _BODY_SIZE_MIN, ends - 1], axis=1)
-    items, has_others, is_repeated = _items(wire, item_spans)
+    items, has_others = read_items(wire, item_spans)
     device_time_ms, quality = _usable_times(fixed["time"], received_time_ms)
     keep: Bools | slice = slice(None)
-    if is_repeated.any():
-        # A second battery or compartment in one report makes a second reading: rare.
-        keep = ~is_repeated
-        others = np.concatenate([others, spans[is_repeated]])
+    if items.is_repeated.any():
+        # A second battery or cargo item in one report makes a second reading: rare.
+        keep = ~items.is_repeated
+        others = np.concatenate([others, spans[items.is_repeated]])
         others = others[np.argsort(others[:, 0], kind="stable")]
-    numbers = _position_numbers(fixed) | items
-    named = {
-        name: NumberColumn(column.values[keep], column.present[keep])
-        for name, column in numbers.items()
-    }
+    position, battery, cargo = (
+        {
+            name: NumberColumn(column.values[keep], column.present[keep])
+            for name, column in columns.items()
+        }
+        for columns in (_position_numbers(fixed) | items.position, items.battery, items.cargo)
+    )
     return ReportColumns(
         spans.reshape(-1, 2)[keep],
         others,
@@ -258,9 +270,9 @@ def _columns(
         head_sizes[keep] == 17,
         device_time_ms[keep],
         quality[keep],
-        {name: column for name, column in named.items() if name not in _OTHER_KINDS},
-        named["soc_percent"],
-        named["compartment_temperature_1_c"],
+        position,
+        battery,
+        cargo,
         content,
         item_spans[keep],
         has_others[keep],
@@ -317,73 +329,6 @@ def _signed(magnitudes: NDArray[np.uint32], is_negative: Int64s) -> Int64s:
     values = magnitudes.astype(np.int64)
     signed = np.where(is_negative != 0, -values, values)
     return np.where(values >= 1 << 31, values - (1 << 32), signed)
-
-
-def _items(wire: Bytes, spans: Int64s) -> tuple[dict[str, NumberColumn], Bools, Bools]:
-    """Columns of the items that have one; whether there are others; whether an item that makes
-    another reading stands twice. Item by item, all reports at once."""
-    count = len(spans)
-    names = dict.fromkeys(name for name, _ in _ITEM_COLUMNS.values())
-    columns = {
-        name: NumberColumn(np.zeros(count, np.int64), np.zeros(count, np.bool_)) for name in names
-    }
-    has_others, is_repeated = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    rows, at, end = np.arange(count), spans[:, 0], spans[:, 1]
-    while len(rows):
-        has_head = at + 2 <= end
-        # Bytes behind the last whole item count as others.
-        has_others[rows[~has_head & (at < end)]] = True
-        rows, at, end = rows[has_head], at[has_head], end[has_head]
-        if len(rows) == 0:
-            break
-        sizes = wire[at + 1].astype(np.int64)
-        behind = at + 2 + sizes
-        fits = behind <= end
-        if not fits.all():
-            has_others[rows[~fits]] = True
-            rows, at, end = rows[fits], at[fits], end[fits]
-            sizes, behind = sizes[fits], behind[fits]
-        codes = wire[at].astype(np.int64) << 8 | sizes
-        is_named = _take_items(wire, codes, rows, behind, columns, is_repeated)
-        has_others[rows[~is_named]] = True
-        at = behind
-    return columns, has_others, is_repeated
-
-
-def _take_items(
-    wire: Bytes,
-    codes: Int64s,
-    rows: Int64s,
-    behind: Int64s,
-    columns: dict[str, NumberColumn],
-    is_repeated: Bools,
-) -> Bools:
-    """Fill columns from one item of each row; whether a column of Position has it now."""
-    is_named = np.zeros(len(rows), np.bool_)
-    for code, (name, size) in _ITEM_COLUMNS.items():
-        hit = np.flatnonzero(codes == code)
-        if len(hit) == 0:
-            continue
-        row, end = rows[hit], behind[hit]
-        values = np.zeros(len(hit), np.int64)
-        for offset in range(size, 0, -1):
-            values = values << 8 | wire[end - offset]
-        column = columns[name]
-        is_first = ~column.present[row]
-        if name == "fuel_l":
-            is_first &= values < 0x8000  # a share of the tank with some terminals
-        elif name == "soc_percent":
-            is_repeated[row[~is_first]] = True
-            is_first &= values <= 100  # FF: charging, the level is not known
-            values *= 10
-        elif name == "compartment_temperature_1_c":
-            is_repeated[row[~is_first]] = True
-            values = np.where(values & 0x8000, -(values & 0x7FFF), values) * 10
-        column.values[row[is_first]] = values[is_first]
-        column.present[row[is_first]] = True
-        if name not in _OTHER_KINDS:
-            is_named[hit[is_first]] = True
-    return is_named
 
 
 def _usable_times(digits: Bytes, received_time_ms: int) -> tuple[Int64s, NDArray[np.int16]]:

@@ -89,6 +89,30 @@ def _begun(source: int, number: int) -> bytes:
     return _SOURCE + _varint(source) + _NUMBER + _SMALL[len(numbered)] + numbered
 
 
+def written_series(
+    kind: int, device_time: bytes, columns: Sequence[bytes], received_time: bytes
+) -> bytes:
+    """The series of one reading of the source's own time, but for source and number.
+
+    device_time, received_time: as `written_time`; columns: as `number_column` or `blob_column`.
+    """
+    head = bytes((_KIND, kind))
+    return b"".join((head, _DEVICE_TIME, device_time, *columns, _RECEIVED_TIME, received_time))
+
+
+def written_time(time_ms: int) -> bytes:
+    """A time with its size in front."""
+    wire = _varint(_zigzag(time_ms))
+    return _SMALL[len(wire)] + wire
+
+
+def number_column(field_number: int, steps: int) -> bytes:
+    """A column of one number, within a series; the field's number takes one byte."""
+    wire = _varint(_zigzag(steps))
+    size = len(wire)
+    return bytes((_COLUMNS, 4 + size, _FIELD, field_number, _VALUES, size)) + wire
+
+
 def blob_column(field_number: int, blob: bytes) -> bytes:
     """A column of one blob, within a series."""
     return _framed(_COLUMNS, bytes((_FIELD, field_number)) + _framed(_BLOBS, blob))

@@ -1,4 +1,4 @@
-"""The vectorised path of a data-centre gateway does what the ordinary one does."""
+"""Reports read together, or one by one but directly, become what the ordinary reader makes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,8 +12,15 @@ from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.jt808 import Jt808Source
 from greenhaul_edge.sources.terminal_auth import TerminalAuth
-from greenhaul_protocols.catalogue import BatteryReading, Position, Reading, TimeQuality
-from greenhaul_protocols.jt808 import Conversation, Heartbeat, Item, PlatformAnswer
+from greenhaul_edge.sources.terminal_session import TerminalSession
+from greenhaul_protocols.catalogue import (
+    BatteryReading,
+    CargoReading,
+    Position,
+    Reading,
+    TimeQuality,
+)
+from greenhaul_protocols.jt808 import FAILED, Conversation, Heartbeat, Item, PlatformAnswer
 
 pytest.importorskip("numpy")
 
@@ -21,12 +28,12 @@ ReadingsIn = Callable[[Path], list[Reading]]
 COUNT = 60
 
 
-@pytest.fixture
-def source(outbox: Outbox, clock: Clock) -> Iterator[Jt808Source]:
-    """A listener that reads in bulk whatever it can."""
+@pytest.fixture(params=[True, False], ids=["together", "directly"])
+def source(request: pytest.FixtureRequest, outbox: Outbox, clock: Clock) -> Iterator[Jt808Source]:
+    """A listener that leaves to the conversation only what it must."""
     settings = Jt808Settings(listen="127.0.0.1:0", auth="register")
     auth = TerminalAuth("register", SECRET)
-    source = Jt808Source("terminals", settings, outbox, clock, auth, reads_in_bulk=True)
+    source = Jt808Source("terminals", settings, outbox, clock, auth, reads_in_bulk=request.param)
     source.start()
     yield source
     source.stop()
@@ -42,19 +49,12 @@ def test_reports_read_together_are_committed_and_answered_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
     revision: int,
 ) -> None:
-    bulk = source.bulk
-    assert bulk is not None
-    read: list[int] = []
-    flush = bulk.flush
-
-    def watched(received_time_ms: int) -> None:
-        read.append(bulk.size)
-        flush(received_time_ms)
-
-    monkeypatch.setattr(bulk, "flush", watched)
     terminal = dial(source)
     terminal.conversation = Conversation(phone="13912345678", revision=revision)
     terminal.sign_in()
+    (line,) = source.lines
+    assert line.session.is_plain
+    monkeypatch.setattr(TerminalSession, "receive", None)  # nothing is left to the ordinary reader
     now_ms = clock.now_ms() // 1000 * 1000
     items = (Item(0x01, b"\x00\x01\x7d\x7e"), Item(0xEF, b"vendor"))
     reports = [replace(report(now_ms - n * 1000), items=items) for n in range(COUNT)]
@@ -62,7 +62,6 @@ def test_reports_read_together_are_committed_and_answered_one_by_one(
     terminal.socket.sendall(b"".join(map(terminal.conversation.send, reports)))
     answers = terminal.answers(COUNT)
     assert answers == [PlatformAnswer(first + n, 0x0200, 0) for n in range(COUNT)]
-    assert sum(read) > 0
     kept = readings_in(outbox_path)
     assert [one.device_time_ms for one in kept] == [now_ms - n * 1000 for n in range(COUNT)]
     assert all(isinstance(one, Position) and one.items == b"\xef\x06vendor" for one in kept)
@@ -90,6 +89,35 @@ def test_what_is_more_than_a_plain_report_goes_the_ordinary_way(
     assert [one.time_quality for one in kept].count(TimeQuality.UNUSABLE) == 1
     assert {one.source for one in kept} == {"808:13912345678"}
     assert source.counts.refused_unauthenticated == 1
+    # The last heard is now somebody who may not report, however plainly.
+    terminal.socket.sendall(foreign * COUNT)
+    refused = [one for one in terminal.answers(COUNT) if isinstance(one, PlatformAnswer)]
+    assert [one.result for one in refused] == [FAILED] * COUNT
+    assert len(readings_in(outbox_path)) == len(kept)
+
+
+def test_batteries_and_compartments_are_read_together_too(
+    source: Jt808Source,
+    dial: Dial,
+    clock: Clock,
+    outbox_path: Path,
+    readings_in: ReadingsIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = dial(source)
+    terminal.sign_in()
+    monkeypatch.setattr(TerminalSession, "receive", None)
+    now_ms = clock.now_ms() // 1000 * 1000
+    items = (Item(0xE4, b"\x01\x50"), Item(0x51, b"\x80\xb4"))
+    reports = [replace(report(now_ms - n * 1000), items=items) for n in range(COUNT)]
+    terminal.socket.sendall(b"".join(map(terminal.conversation.send, reports)))
+    assert None not in terminal.answers(COUNT)
+    kept = readings_in(outbox_path)
+    assert [one.device_time_ms for one in kept[::3]] == [now_ms - n * 1000 for n in range(COUNT)]
+    assert [one.soc_percent for one in kept if isinstance(one, BatteryReading)] == [80] * COUNT
+    cold = [one.compartment_temperature_1_c for one in kept if isinstance(one, CargoReading)]
+    assert cold == [-18] * COUNT
+    assert source.counts.received_readings == 3 * COUNT
 
 
 def test_a_new_alarm_is_seen_in_bulk(

@@ -1,10 +1,9 @@
 """The vectorised reader of location reports says what the declared one says."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.protocols.reports import BENT, FRAMES, NOISE, RECEIVED_MS, Told, told
 
 from greenhaul_protocols.bulk import NumberColumn
 from greenhaul_protocols.bulk_jt808 import ReportColumns, read_reports
@@ -12,36 +11,12 @@ from greenhaul_protocols.catalogue import KIND_OF, BatteryReading, CargoReading,
 from greenhaul_protocols.jt808 import (
     BadBytes,
     Conversation,
-    Header,
     Heartbeat,
     Item,
     LocationReport,
-    PartNumber,
     Received,
-    wrap,
 )
-from greenhaul_protocols.jt808.border import battery_item, readings_of, source_name
-from greenhaul_protocols.jt808.declaration import encode
-from greenhaul_protocols.times import parse_time
-
-RECEIVED_MS = parse_time("2026-11-20T07:04:05Z")
-Told = dict[str, Any]
-
-
-def told(reading: Reading) -> Told:
-    """A reading in the catalogue's steps."""
-    spec = KIND_OF[type(reading)]
-    values = {f.name: getattr(reading, f.name) for f in spec.fields}
-    return {
-        "kind": spec.name,
-        "source": reading.source,
-        "device_time_ms": reading.device_time_ms,
-        "time_quality": int(reading.time_quality),
-    } | {
-        f.name: values[f.name] if f.is_bytes else f.quantise(values[f.name])
-        for f in spec.fields
-        if values[f.name] is not None
-    }
+from greenhaul_protocols.jt808.border import readings_of, source_name
 
 
 def read_by(conversation: Conversation, data: bytes) -> list[Told]:
@@ -75,28 +50,20 @@ def rows_of(columns: ReportColumns) -> list[list[Told]]:
             "time_quality": int(columns.time_quality[row]),
         }
         position = {"kind": "position"} | how
-        position |= {
-            name: int(column.values[row])
-            for name, column in columns.numbers.items()
-            if column.present[row]
-        }
+        position |= values_of(columns.numbers, row)
         if blobs[row] is not None:
             position["items"] = blobs[row]
-        others = [
-            {"kind": KIND_OF[cls].name} | how | {name: int(column.values[row])}
-            for cls, name, column in other_columns(columns)
-            if column.present[row]
-        ]
+        others = []
+        for cls, told_columns in ((BatteryReading, columns.battery), (CargoReading, columns.cargo)):
+            said = values_of(told_columns, row)
+            if said:
+                others.append({"kind": KIND_OF[cls].name} | how | said)
         rows.append([position, *others])
     return rows
 
 
-def other_columns(columns: ReportColumns) -> list[tuple[type[Reading], str, NumberColumn]]:
-    cargo = columns.compartment_temperature_1_c
-    return [
-        (BatteryReading, "soc_percent", columns.soc_percent),
-        (CargoReading, "compartment_temperature_1_c", cargo),
-    ]
+def values_of(columns: dict[str, NumberColumn], row: int) -> Told:
+    return {name: int(one.values[row]) for name, one in columns.items() if one.present[row]}
 
 
 def in_order(readings: list[Told]) -> tuple[list[Told], list[str]]:
@@ -106,51 +73,6 @@ def in_order(readings: list[Told]) -> tuple[list[Told], list[str]]:
     return [r for r in readings if r not in others], sorted(repr(sorted(r.items())) for r in others)
 
 
-SIZES = {0x01: 4, 0x02: 2, 0x03: 2, 0x06: 2, 0x30: 1, 0x31: 1, 0xD4: 1, 0xE4: 2}
-ITEMS = st.one_of(
-    st.sampled_from(sorted(SIZES)).flatmap(
-        lambda i: st.builds(Item, st.just(i), st.binary(min_size=SIZES[i], max_size=SIZES[i]))
-    ),
-    st.builds(Item, st.integers(0, 255), st.binary(max_size=5)),
-    st.just(Item(0x02, b"\x80\x32")),
-    st.just(battery_item(55)),
-)
-REPORTS = st.builds(
-    LocationReport,
-    alarms=st.integers(0, 0xFFFF_FFFF),
-    status=st.integers(0, 0xFFFF_FFFF),
-    latitude_deg=st.integers(0, 0xFFFF_FFFF).map(lambda n: n / 1e6)
-    | st.floats(0, 90).map(lambda d: round(d, 6)),
-    longitude_deg=st.integers(0, 0xFFFF_FFFF).map(lambda n: n / 1e6)
-    | st.floats(0, 180).map(lambda d: round(d, 6)),
-    altitude_m=st.integers(0, 0xFFFF),
-    speed_kmh=st.integers(0, 0xFFFF).map(lambda n: n / 10),
-    heading_deg=st.integers(0, 0xFFFF),
-    device_time=st.text("0123456789abcdef", min_size=12, max_size=12)
-    | st.from_regex(r"\A(00|24|26)(0[0-9]|1[0-3])([0-2][0-9]|3[0-2])[0-2][0-9][0-6]0[0-6]0\Z"),
-    items=st.lists(ITEMS, max_size=6).map(tuple),
-    cut=st.sampled_from([b"", b"\x01", b"\x30\x05\x01"]),
-)
-HEADERS = st.sampled_from(
-    [
-        Header(0x0200, "013912345678", 7, is_2019=False),
-        Header(0x0200, "7d7e", 0x7D7E, is_2019=False),
-        Header(0x0200, "12345678901234567890", 9, is_2019=True),
-        Header(0x0200, "013912345678", 8, is_2019=False, encryption=1),
-        Header(0x0200, "013912345678", 8, is_2019=False, part=PartNumber(1, 2)),
-        Header(0x0201, "013912345678", 8, is_2019=False),
-    ]
-)
-FRAMES = st.builds(lambda h, report: wrap(h, encode(report, 2013)), HEADERS, REPORTS)
-NOISE = st.binary(max_size=60) | st.just(b"\x7e\x7e") | st.just(b"\x7d")
-BENT = st.builds(
-    lambda frame, at, value: bytes(
-        (*frame[: at % len(frame)], value, *frame[at % len(frame) + 1 :])
-    ),
-    FRAMES,
-    st.integers(0, 200),
-    st.integers(0, 255),
-)
 STREAMS = st.lists(FRAMES | FRAMES | NOISE | BENT, max_size=12).map(b"".join)
 
 

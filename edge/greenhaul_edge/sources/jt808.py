@@ -189,9 +189,12 @@ class Jt808Source:
         if self._parts_size > PARTS_SIZE_MAX:
             self.end_for(max(self._with_parts, key=lambda one: one.parts_size), "closed_parts")
 
-    def put_bulk(self, line: TerminalLine, data: bytes) -> None:
-        """Reports to read together with those of other lines, once this turn's have come."""
-        assert self.bulk is not None
+    def put_whole(self, line: TerminalLine, data: bytes) -> None:
+        """Whole frames, to read together with those of other lines once this turn's have come, or
+        at once."""
+        if self.bulk is None:
+            line.read(data)
+            return
         if not self.bulk.size:
             self.loop.call_soon(self._flush_bulk)
         self.bulk.put(line, data)

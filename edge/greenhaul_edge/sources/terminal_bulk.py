@@ -14,9 +14,9 @@ from greenhaul_protocols.bulk_jt808 import (
     ReportColumns,
     read_reports,
     write_answers,
-    write_positions,
+    write_readings,
 )
-from greenhaul_protocols.catalogue import TimeQuality
+from greenhaul_protocols.catalogue import Reading, TimeQuality
 from greenhaul_protocols.fleet_body import WrittenReading
 
 if TYPE_CHECKING:
@@ -53,17 +53,17 @@ class BulkReader:
         size, self.size = self.size, 0
         if size < TOGETHER_SIZE_MIN:
             for line, data in waiting:
-                line.receive(data)
+                line.read(data)
             return
         data = b"".join(data for _, data in waiting)
         reports = read_reports(data, received_time_ms=received_time_ms)
         readings = _readings_of(reports, received_time_ms)
         taken: list[tuple[TerminalLine, list[int]]] = []
         for (line, own), places in zip(waiting, _shared_out(waiting, reports), strict=True):
-            if places and all(line.session.expects(*readings[place][1:3]) for place in places):
+            if places and all(line.session.expects(*readings[place][:2]) for place in places):
                 taken.append((line, places))
             else:
-                line.receive(own)
+                line.read(own)
         self._deliver(taken, reports, readings)
 
     def _deliver(
@@ -77,19 +77,20 @@ class BulkReader:
         answers = iter(write_answers(reports, at, serials))
         for line, places in taken:
             alarms = [readings[place].alarms for place in places]
+            own: list[Reading] = [one for place in places for one in readings[place].readings]
             delivery = Delivery(
-                [readings[place].reading for place in places],
+                own,
                 b"".join(islice(answers, len(places))),
-                is_alarm=line.session.note_reports(alarms),
+                is_alarm=line.session.note_reports(alarms, len(own)),
             )
             line.deliver(delivery)
 
 
 class _Report(NamedTuple):
-    reading: WrittenReading
     source: str
     is_2019: bool
     alarms: int
+    readings: list[WrittenReading]
 
 
 def _readings_of(reports: ReportColumns, received_time_ms: int) -> list[_Report]:
@@ -97,20 +98,23 @@ def _readings_of(reports: ReportColumns, received_time_ms: int) -> list[_Report]
         return []
     return [
         _Report(
-            WrittenReading(
-                source=source,
-                device_time_ms=device_time_ms,
-                received_time_ms=received_time_ms,
-                series=series,
-            ),
             source,
             is_2019,
             alarms,
+            [
+                WrittenReading(
+                    source=source,
+                    device_time_ms=device_time_ms,
+                    received_time_ms=received_time_ms,
+                    series=one,
+                )
+                for one in series
+            ],
         )
         for source, device_time_ms, series, is_2019, alarms in zip(
             reports.sources(),
             reports.device_time_ms.tolist(),
-            write_positions(reports, received_time_ms),
+            write_readings(reports, received_time_ms),
             reports.is_2019.tolist(),
             reports.numbers["alarms"].values.tolist(),
             strict=True,
@@ -119,13 +123,9 @@ def _readings_of(reports: ReportColumns, received_time_ms: int) -> list[_Report]
 
 
 def _shared_out(waiting: list[_Stretch], reports: ReportColumns) -> Iterator[list[int]]:
-    """Places of each stretch's reports; none if it has anything else, or a report of a kind that
-    becomes more than a position of its terminal's own time."""
-    is_plain = (
-        ~reports.soc_percent.present
-        & ~reports.compartment_temperature_1_c.present
-        & (reports.time_quality == TimeQuality.SOURCE)
-    ).tolist()
+    """Places of each stretch's reports; none if it has anything else, or a report of unusable
+    time."""
+    is_plain = (reports.time_quality == TimeQuality.SOURCE).tolist()
     begins = deque(reports.spans[:, 0].tolist())
     others = deque(reports.others[:, 0].tolist())
     place = end = 0

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from greenhaul_edge.sources.terminal_delivery import Delivery
+from greenhaul_edge.sources.terminal_direct import read_directly
 from greenhaul_edge.sources.terminal_session import TerminalSession
 from greenhaul_protocols.errors import Rejected, Unavailable
 from greenhaul_protocols.jt808 import Received
@@ -63,6 +64,14 @@ class TerminalLine:
     def receive(self, data: bytes) -> None:
         """Bytes of the peer, by the ordinary reader."""
         self.deliver_all(self.session.receive(data, self.source.clock.now_ms()))
+
+    def read(self, data: bytes) -> None:
+        """Whole frames of a peer whose session `is_plain`, by the reader that suits them."""
+        delivery = read_directly(self.session, data, self.source.clock.now_ms())
+        if delivery is None:
+            self.receive(data)
+        else:
+            self.deliver(delivery)
 
     def write(self, answers: bytes) -> None:
         """Send to the peer."""

@@ -5,7 +5,7 @@ its answers.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from greenhaul_edge.sources.terminal_auth import REGISTERED, TerminalAuth, tag_of
@@ -130,12 +130,14 @@ class TerminalSession:
         return is_let_in and not self._bad_in_a_row and not self.waiting_size
 
     def expects(self, source: str, is_2019: bool) -> bool:
-        """Whether a report of this source, in this shape, is what the last one was."""
+        """Whether a report of this source, in this shape, is what the last message was and may be
+        taken."""
         phone = self._conversation.phone
         return (
             phone is not None
             and border.source_name(phone) == source
             and (self._conversation.revision == 2019) == is_2019
+            and self._may_report(phone)
         )
 
     def serials(self, count: int) -> list[int]:
@@ -144,14 +146,14 @@ class TerminalSession:
         self._conversation.next_serial = (first + count) % SERIAL_COUNT
         return [(first + number) % SERIAL_COUNT for number in range(count)]
 
-    def note_reports(self, alarms: Iterable[int]) -> bool:
+    def note_reports(self, alarms: Sequence[int], readings: int) -> bool:
         """Count reports read elsewhere, by their alarm bits; whether a bit is new."""
         has_new = False
         for now in alarms:
             has_new |= bool(now & ~self._alarms)
             self._alarms = now
-            self._counts.received_messages += 1
-            self._counts.received_readings += 1
+        self._counts.received_messages += len(alarms)
+        self._counts.received_readings += readings
         return has_new
 
     @property
@@ -249,9 +251,8 @@ class TerminalSession:
         answer = RegistrationAnswer(header.serial, result, code)
         return self._conversation.send(answer, to=header)
 
-    def _may_report(self, header: Header) -> bool:
-        number = header.phone.lstrip("0")
-        return self.terminal == number or self._auth.mode == "open"
+    def _may_report(self, phone: str) -> bool:
+        return self._auth.mode == "open" or self.terminal == phone.lstrip("0")
 
     def logged_out(self, event: Received) -> bytes:
         """The answer to a terminal that has given its registration up."""
@@ -271,7 +272,7 @@ class TerminalSession:
         self._counts.undecodable += 1
         header = event.header
         self._counts.unopened += header is not None and header.encryption != 0
-        is_known = header is not None and self._may_report(header)
+        is_known = header is not None and self._may_report(header.phone)
         if header is not None and is_known:
             source = border.source_name(header.phone)
         else:
@@ -289,11 +290,11 @@ class TerminalSession:
     def _part(self, event: PartReceived) -> Delivery | None:
         # A packet is answered with its message: nothing acknowledged may lie in memory only.
         self._count_losses()
-        return None if self._may_report(event.header) else self._refuse(event)
+        return None if self._may_report(event.header.phone) else self._refuse(event)
 
     def _unknown(self, event: UnknownMessage, received_time_ms: int) -> Delivery | None:
         self._counts.unknown_messages += 1
-        if not self._may_report(event.header):
+        if not self._may_report(event.header.phone):
             return self._refuse(event)
         source = border.source_name(event.header.phone)
         delivery = self._delivery(event, event.body, source, event.header, received_time_ms)
@@ -306,7 +307,7 @@ class TerminalSession:
             return self._register(event)
         if isinstance(message, Authentication):
             return self._authenticate(event, message, received_time_ms)
-        if not self._may_report(header):
+        if not self._may_report(header.phone):
             return self._refuse(event)
         self.is_heard = True
         if not isinstance(message, LocationReport):
@@ -394,20 +395,27 @@ class TerminalSession:
         """The general answer; to a split message, one for each of its packets."""
         if not wants_answer(event.header.message_id):
             return b""
-        if not event.packets:
-            return self._answer_to(event.header, result)
-        return b"".join(self._answer_to(packet, result) for packet in event.packets)
+        packets = event.packets or (event.header,)
+        return b"".join(
+            self.answer_to(one.phone, one.is_2019, one.serial, one.message_id, result)
+            for one in packets
+        )
 
-    def _answer_to(self, packet: Header, result: int) -> bytes:
-        # What `Conversation.answer` says, without the detours by declaration and header: every
-        # report wants one, and only serials change.
-        key = (packet.phone, packet.is_2019)
+    def answer_to(
+        self, phone: str, is_2019: bool, serial: int, message_id: int, result: int
+    ) -> bytes:
+        """The general answer to a packet.
+
+        What `Conversation.answer` says, without the detours by declaration and header: every
+        report wants one, and only serials change.
+        """
+        key = (phone, is_2019)
         if self._answer_key != key:
-            blank = wrap(Header(_ANSWER_ID, packet.phone, 0, packet.is_2019), _BLANK_ANSWER)
+            blank = wrap(Header(_ANSWER_ID, phone, 0, is_2019), _BLANK_ANSWER)
             self._answer_key, self._answer_head = key, content_of(blank[1:-1])[: -_ANSWER.size]
-        (serial,) = self.serials(1)
-        answer = _ANSWER.pack(serial, packet.serial, packet.message_id, result)
-        return frame_of(self._answer_head + answer)
+        own = self._conversation.next_serial
+        self._conversation.next_serial = (own + 1) % SERIAL_COUNT
+        return frame_of(self._answer_head + _ANSWER.pack(own, serial, message_id, result))
 
     def _has_new_alarm(self, readings: list[Reading]) -> bool:
         before = self._alarms

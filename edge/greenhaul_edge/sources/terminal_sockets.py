@@ -39,10 +39,9 @@ class TcpLine(TerminalLine, asyncio.Protocol):
         """asyncio calls this with whatever came."""
         if self._head is not None:
             data = self._behind_proxy_header(data)
-        bulk = self.source.bulk
         is_whole = data[:1] == data[-1:] == b"\x7e"
-        if bulk is not None and is_whole and self._ends_whole and self.session.is_plain:
-            self.source.put_bulk(self, data)
+        if is_whole and self._ends_whole and self.session.is_plain:
+            self.source.put_whole(self, data)
         else:
             self.receive(data)
             self._ends_whole = data[-1:] == b"\x7e"
