@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy import delete, insert
 from tests.cloud.api_city import City, Template, make_template, opened_city
+from tests.postgres_server import find_programs, has_timescale, make_database, running
 
 from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
@@ -97,23 +94,7 @@ class Kit:
     epoch: int = EPOCH
 
 
-def _postgres_bin() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
-def _has_timescale() -> bool:
-    """Whether the PostgreSQL of the tests could have the extension."""
-    dsn = os.environ.get("GREENHAUL_TEST_DSN")
-    if dsn is None:
-        return any(Path("/usr/share/postgresql").glob("*/extension/timescaledb.control"))
-    query = "SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'"
-    with psycopg.connect(dsn) as conn:
-        return conn.execute(query).fetchone() is not None
-
-
-HAS_TIMESCALE = _has_timescale()
-ENGINES = ["sqlite", "postgresql", *(["timescaledb"] if HAS_TIMESCALE else [])]
+ENGINES = ["sqlite", "postgresql", *(["timescaledb"] if has_timescale() else [])]
 
 
 @pytest.fixture(scope="session")
@@ -123,49 +104,11 @@ def postgres_dsn() -> Iterator[str]:
     if dsn:
         yield dsn
         return
-    programs = _postgres_bin()
+    programs = find_programs()
     if programs is None:
         pytest.skip("no PostgreSQL: install it or set GREENHAUL_TEST_DSN")
-    # not below pytest's folder, which is root's alone
-    with tempfile.TemporaryDirectory(prefix="greenhaul-pg-") as name:
-        yield from _run_postgres(programs, Path(name))
-
-
-def _run_postgres(programs: Path, folder: Path) -> Iterator[str]:
-    prefix: list[str] = []
-    if os.geteuid() == 0:  # initdb refuses to run as root
-        prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        shutil.chown(folder, "postgres", "postgres")
-    data = folder / "data"
-
-    def run(*command: str) -> None:
-        done = subprocess.run(
-            [*prefix, *command], check=False, capture_output=True, text=True, cwd=folder
-        )
-        assert done.returncode == 0, done.stderr
-
-    run(str(programs / "initdb"), "-D", str(data), "-U", "greenhaul", "-A", "trust", "-N")
-    options = f"-c listen_addresses='' -k {folder}"
-    if HAS_TIMESCALE:
-        options += " -c shared_preload_libraries=timescaledb"
-    log = str(folder / "log")
-    control = str(programs / "pg_ctl")
-    run(control, "-D", str(data), "-o", options, "-l", log, "-w", "start")
-    try:
-        yield f"postgresql://greenhaul@/postgres?host={folder}"
-    finally:
-        run(control, "-D", str(data), "-m", "immediate", "-w", "stop")
-
-
-def _make_database(dsn: str, name: str, engine: str = "postgresql") -> str:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        conn.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')  # without extensions
-    made = re.sub(r"(//[^/]*/)[^?]*", rf"\g<1>{name}", dsn)
-    if engine == "timescaledb":
-        with psycopg.connect(made, autocommit=True) as conn:
-            conn.execute("CREATE EXTENSION timescaledb")
-    return made
+    with running(programs) as own:
+        yield own
 
 
 @pytest.fixture(params=ENGINES)
@@ -174,13 +117,13 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     dsn: str = request.getfixturevalue("postgres_dsn")
-    return _make_database(dsn, "greenhaul_test_empty", request.param)
+    return make_database(dsn, "greenhaul_test_empty", request.param)
 
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres_dsn: str) -> Iterator[Store]:
     """One migrated database for all tests; `store` empties it."""
-    opened = open_store(_make_database(postgres_dsn, "greenhaul_test"), NOW_MS)
+    opened = open_store(make_database(postgres_dsn, "greenhaul_test"), NOW_MS)
     yield opened
     opened.close()
 
@@ -188,7 +131,7 @@ def migrated_postgres(postgres_dsn: str) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def migrated_timescale(postgres_dsn: str) -> Iterator[Store]:
     """The same with TimescaleDB."""
-    url = _make_database(postgres_dsn, "greenhaul_test_timescale", "timescaledb")
+    url = make_database(postgres_dsn, "greenhaul_test_timescale", "timescaledb")
     opened = open_store(url, NOW_MS)
     yield opened
     opened.close()
@@ -220,7 +163,7 @@ def empty_url(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> s
     with store.read() as conn:
         if conn.dialect.name == "sqlite":
             return f"sqlite:///{tmp_path}/second.db"
-    return _make_database(request.getfixturevalue("postgres_dsn"), "greenhaul_test_second")
+    return make_database(request.getfixturevalue("postgres_dsn"), "greenhaul_test_second")
 
 
 @pytest.fixture
