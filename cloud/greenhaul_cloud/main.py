@@ -10,6 +10,7 @@ from pathlib import Path
 from greenhaul_cloud import commands, evaluate
 from greenhaul_cloud.auth.principal import Role
 from greenhaul_cloud.config import CloudConfig, load_config
+from greenhaul_cloud.housekeeping import commands as housekeeping
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
 PROGRAM = "greenhaul-cloud"
@@ -196,6 +197,20 @@ COMMANDS = (
         "fences evaluate --fences fences.geojson --tracks tracks.csv --jsonl",
         evaluate.run,
         evaluate.add_arguments,
+    ),
+    Command(
+        "backup",
+        "write the store into one file, while it works",
+        "backup greenhaul-2026-11-20.backup",
+        _configured(housekeeping.run_backup),
+        housekeeping.add_backup_arguments,
+    ),
+    Command(
+        "restore",
+        "make the store of -c from a backup; there must be none yet",
+        "restore greenhaul-2026-11-20.backup",
+        _configured(housekeeping.run_restore),
+        housekeeping.add_restore_arguments,
     ),
 )
 

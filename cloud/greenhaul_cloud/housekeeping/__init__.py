@@ -1,0 +1,1 @@
+"""Housekeeping: backup and restore, archive, moving a store, retention."""
