@@ -14,8 +14,9 @@ from typing import Any
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import load_config
 from greenhaul_edge.outbox import inspection
+from greenhaul_edge.outbox.asides import asides
 from greenhaul_edge.outbox.keeper import Keeper
-from greenhaul_edge.outbox.recovery import asides, open_outbox
+from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.schema import DamagedFile
 from greenhaul_protocols.catalogue import KIND_OF, Reading

@@ -2,10 +2,12 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from greenhaul_edge.outbox.asides import asides, size_of
 from greenhaul_edge.outbox.receipts import Lane
 from greenhaul_edge.outbox.rows import load_lanes, meta
 from greenhaul_edge.outbox.schema import DamagedFile, open_to_read
@@ -66,6 +68,8 @@ class OutboxStatus:
     oldest_waiting_at: str | None
     waiting_bytes: int  # of what no receipt settled, as held
     appended_bytes_a_day: int | None  # at the rate of the last day; None: too little to tell
+    aside_files: int  # put aside because they were damaged
+    aside_bytes: int  # theirs; part of the outbox's bound
 
     @property
     def is_balanced(self) -> bool:
@@ -81,7 +85,7 @@ def read_outbox(path: Path) -> OutboxStatus:
         connection = open_to_read(path)
         try:
             connection.execute("BEGIN")
-            return _read(connection)
+            return _read(connection, asides(path))
         finally:
             connection.close()
     except (sqlite3.Error, DamagedFile) as error:
@@ -109,7 +113,7 @@ def read_running(path: Path) -> dict[str, Any] | None:
     return found if isinstance(pid, int) and Path(f"/proc/{pid}").exists() else None
 
 
-def _read(connection: sqlite3.Connection) -> OutboxStatus:
+def _read(connection: sqlite3.Connection, aside: Sequence[Path]) -> OutboxStatus:
     epoch = int(meta(connection, "epoch") or 0)
     rows = connection.execute(
         "SELECT epoch, opened_ms, closed_ms, closed_because FROM epoch ORDER BY epoch = ? DESC, "
@@ -144,6 +148,8 @@ def _read(connection: sqlite3.Connection) -> OutboxStatus:
         None if oldest_ms is None else format_time(oldest_ms),
         0 if oldest_ms is None else max(int(held[1]) - int(grace[0]), 0),
         _appended_bytes_a_day(connection),
+        len(aside),
+        size_of(aside),
     )
 
 
@@ -222,6 +228,10 @@ def as_text(status: OutboxStatus, running: dict[str, Any] | None, size_max: int)
         f"room for {left}" + ("" if rate is None else f" at today's rate, {rate} bytes a day"),
         f"last receipt {status.last_receipt_at or 'never'}",
     ]
+    if status.aside_files:
+        lines.append(
+            f"put aside as damaged: {status.aside_files} files, {status.aside_bytes} bytes"
+        )
     lines += [
         f"lane {lane.lane}: {lane.appended} appended, {lane.waiting} waiting"
         for lane in status.epochs[0].lanes

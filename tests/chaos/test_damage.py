@@ -6,7 +6,7 @@ keep the damaged file, and deliver the readings whose bytes were not touched.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,15 @@ import pytest
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox import recovery
-from greenhaul_edge.outbox.chunks import Batch, Chunk, DamagedChunk, Priority, chunks_from
+from greenhaul_edge.outbox.asides import asides
+from greenhaul_edge.outbox.chunks import Batch, Chunk, DamagedChunk, Priority, Row, chunks_from
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.keeper import Keeper
-from greenhaul_edge.outbox.recovery import asides, open_outbox
+from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.schema import open_to_read
 from greenhaul_protocols.catalogue import KIND_OF, BatteryReading, Dropped, Event, Position, Reading
+from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.series import decode_body
 
 SEED = 808
@@ -223,6 +225,29 @@ def delivered(keeper: Keeper) -> set[int]:
 
 def test_untouched_readings_survive_damage(tmp_path: Path) -> None:
     run(tmp_path, CASES)
+
+
+def trust_without_crc(patch: pytest.MonkeyPatch) -> None:
+    """What looks like a row is one."""
+    patch.setattr(Row, "is_intact", True)
+
+
+def drop_a_row(patch: pytest.MonkeyPatch) -> None:
+    """One of each slice is lost on its way into the new file."""
+    adopt = OutboxFile.adopt
+    patch.setattr(
+        OutboxFile, "adopt", lambda file, rows, *rest, **more: adopt(file, rows[1:], *rest, **more)
+    )
+
+
+@pytest.mark.parametrize("plant", [trust_without_crc, drop_a_row])
+def test_a_planted_fault_of_the_salvage_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, DecodeError)) as found:
+        run(tmp_path, CASES // 25)
+    print(f"{plant.__name__}: {found.value}")
 
 
 @pytest.mark.soak

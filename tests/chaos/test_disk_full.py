@@ -17,9 +17,10 @@ from random import Random
 import pytest
 
 from greenhaul_edge.clock import Clock
+from greenhaul_edge.outbox.asides import asides
 from greenhaul_edge.outbox.ballast import free_size
 from greenhaul_edge.outbox.chunks import Priority, chunks_from
-from greenhaul_edge.outbox.recovery import asides, open_outbox
+from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.schema import open_to_read
 from greenhaul_edge.outbox.writer import Outbox

@@ -24,8 +24,9 @@ import pytest
 from tests.chaos.power import Cut, Recording, run_traced, traced
 
 from greenhaul_edge.clock import Clock
+from greenhaul_edge.outbox.asides import asides
 from greenhaul_edge.outbox.keeper import Keeper
-from greenhaul_edge.outbox.recovery import asides, open_outbox
+from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.schema import open_to_read
 from greenhaul_protocols.catalogue import Dropped, Reading

@@ -186,6 +186,21 @@ def test_delivered_readings_go_before_anything_is_evicted(outbox_path: Path) -> 
         assert not file.ledger.lane(1).gone
 
 
+def test_what_was_delivered_makes_room_without_anything_new(outbox_path: Path) -> None:
+    """Terminals are held back while the outbox is full, so no commit of theirs makes room."""
+    with closing(open_small(outbox_path)) as file:
+        page_more = file.size + 4096
+        file.bounds = Bounds(size_max=page_more * 10 // 9 * 4 // 3)
+        while not file.is_full:
+            file.append([Batch(positions(1, file.ledger.lane(1).next))], 0)
+        file.mark_sent()
+        file.take_receipt(receipt(file, 1, (1, file.ledger.lane(1).next - 1)), 0)
+        assert file.is_full  # by pages: readings are only a part of them
+        while file.tidy(0):
+            pass
+        assert not file.is_full
+
+
 def test_readings_wait_for_their_boot_to_learn_the_time(
     outbox_path: Path, readings_in: ReadingsIn
 ) -> None:

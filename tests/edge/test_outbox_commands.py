@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from greenhaul_edge.main import CANNOT_START, NO, WELL, main
+from greenhaul_edge.outbox.asides import asides
 from greenhaul_edge.outbox.chunks import Batch
-from greenhaul_edge.outbox.recovery import asides, open_outbox
+from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_protocols.catalogue import Position
 

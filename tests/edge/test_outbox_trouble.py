@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from greenhaul_edge.clock import Clock
+from greenhaul_edge.outbox.asides import ASIDES_MAX, asides, size_of
 from greenhaul_edge.outbox.chunks import Batch, Priority
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.held_back import READINGS_MAX
 from greenhaul_edge.outbox.keeper import Keeper
-from greenhaul_edge.outbox.recovery import asides, open_outbox
+from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_protocols.catalogue import (
@@ -306,3 +307,63 @@ def test_boots_that_never_learnt_the_time_stay_in_order(
         ["boot 1"] * 3 + ["boot 2"] * 3
     )
     assert max(r.device_time_ms for r in bounded) <= offset_ms
+
+
+def put_aside(path: Path, state: str, at_ms: int, size: int) -> Path:
+    """A file as one that was damaged once, its WAL beside it."""
+    aside = path.with_name(f"{path.name}.{state}-{at_ms}")
+    aside.write_bytes(bytes(size))
+    aside.with_name(aside.name + "-wal").write_bytes(bytes(100))
+    return aside
+
+
+def test_what_was_put_aside_is_part_of_the_bound(outbox_path: Path, clock: Clock) -> None:
+    for at_ms in range(5):
+        put_aside(outbox_path, "salvaged", at_ms, 100_000)
+    finish(opened(outbox_path, Bounds(size_max=500_000)), clock)
+    left = asides(outbox_path)
+    assert [one.name[-1] for one in left] == ["2", "3", "4"]
+    assert size_of(left) == 3 * 100_100
+    assert len(list(outbox_path.parent.glob("*.salvaged-*"))) == 6, "a WAL without its database"
+    finish(opened(outbox_path, Bounds(size_max=70_000)), clock)
+    assert not asides(outbox_path)
+
+
+def test_a_full_outbox_and_a_full_disk_take_the_room_of_what_was_put_aside(
+    outbox_path: Path, clock: Clock
+) -> None:
+    bounds = Bounds(size_max=400_000)
+    with closing(Keeper(opened(outbox_path, bounds), clock)) as keeper:
+        put_aside(outbox_path, "salvaged", 1, 100)
+        while not keeper.file.is_full:
+            keeper.file.append([Batch(positions(500, keeper.file.ledger.lane(1).next))], NOW_MS)
+        keeper.tidy(is_idle=True)
+        assert not asides(outbox_path)
+        put_aside(outbox_path, "salvaged", 2, 100)
+        failure = sqlite3.OperationalError("database or disk is full")
+        failure.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+        def fail_once(_: OutboxFile) -> bool:
+            if asides(outbox_path):
+                raise failure
+            return True
+
+        assert keeper.do(fail_once)
+
+
+def test_a_disk_that_spoils_file_after_file_does_not_fill_up(
+    outbox_path: Path, clock: Clock, readings_in: ReadingsIn
+) -> None:
+    """Also when every life of the process is too short to salvage anything at leisure."""
+    epochs = []
+    for life in range(2 * ASIDES_MAX):
+        with closing(Keeper(opened(outbox_path), clock)) as keeper:
+            epochs.append(keeper.file.ledger.epoch)
+            keeper.file.append([Batch(positions(10, 100 * life))], NOW_MS)
+            keeper.replace(sqlite3.DatabaseError("malformed"))
+            assert len(asides(outbox_path, "damaged")) <= ASIDES_MAX
+    finish(opened(outbox_path), clock)
+    assert len(asides(outbox_path)) == ASIDES_MAX
+    readings = readings_in(outbox_path)
+    assert len(times_in(readings)) == 10 * 2 * ASIDES_MAX
+    assert set(epochs) <= {one.epoch for one in records_in(readings)}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from greenhaul_edge.doctor.patient import Patient
 from greenhaul_edge.doctor.remarks import Remark, well, worth_knowing, wrong
+from greenhaul_edge.outbox.asides import asides, size_of
 from greenhaul_edge.outbox.schema import open_to_read
 from greenhaul_edge.status import days_left
 
@@ -163,13 +164,18 @@ def check_fullness(patient: Patient) -> Iterator[Remark]:
 
 def check_damaged(patient: Patient) -> Iterator[Remark]:
     """No file lies aside that nobody looked at."""
-    name = patient.good.outbox_file.name
-    aside = sorted(patient.good.outbox.path.glob(f"{name}.damaged-*"))
-    if aside:
-        yield worth_knowing(
-            f"a damaged outbox was put aside: {aside[-1].name}",
-            "the card may be dying: see dmesg; `greenhaul-edge outbox repair` tells what is in it",
-        )
+    path = patient.good.outbox_file
+    aside, waiting = asides(path), asides(path, "damaged")
+    if not aside:
+        return
+    said = (
+        f"{len(aside)} damaged files were put aside, {size_of(aside) >> 10} kB, part of the bound"
+    )
+    if waiting:
+        advice = f"{len(waiting)} wait to be salvaged: start the agent, or `outbox repair`"
+    else:
+        advice = "all are salvaged; delete them when you have looked (`outbox export --file`)"
+    yield worth_knowing(said, f"{advice}; the card may be dying: see dmesg")
 
 
 def check_speed(patient: Patient) -> Iterator[Remark]:

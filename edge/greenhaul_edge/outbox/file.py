@@ -227,10 +227,12 @@ class OutboxFile:
         oldest_kept_ms = now_ms - self.bounds.grace_age_ms_max if is_clock_known else 0
         oldest_ms = self._grace.oldest_ms()
         is_old = oldest_ms is not None and oldest_ms <= oldest_kept_ms
-        has_more = is_old or self._grace.size > self.bounds.grace_size_max
+        # Who is held back appends nothing that would make room: only this does.
+        size_max = 0 if oldest_ms is not None and self.is_full else self.bounds.grace_size_max
+        has_more = is_old or self._grace.size > size_max
         if has_more:
             with self._transaction():
-                self._grace.trim(self.ledger, self.bounds.grace_size_max, oldest_kept_ms)
+                self._grace.trim(self.ledger, size_max, oldest_kept_ms)
         if self.bounds.age_ms_max and is_clock_known:
             self.expire(now_ms)
         self.ballast.rebuild()

@@ -6,8 +6,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from greenhaul_edge.outbox.asides import asides
 from greenhaul_edge.outbox.chunks import ROW_COLUMNS, Row
-from greenhaul_edge.outbox.recovery import asides
 from greenhaul_edge.outbox.rows import load_ledger, meta
 from greenhaul_edge.outbox.salvage import RawPages
 from greenhaul_edge.outbox.schema import DamagedFile, check_structure, open_to_read

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from greenhaul_edge.outbox.asides import asides, free_name, rename, sync_folder
 from greenhaul_edge.outbox.ballast import ballast_for
 from greenhaul_edge.outbox.chunks import Row
 from greenhaul_edge.outbox.file import OutboxFile
@@ -86,11 +87,11 @@ def replace(file: OutboxFile, why: Exception, now_ms: int) -> OutboxFile:
             judge=file.judge,
         )
 
-    aside = _free_name(file.path, now_ms)
+    aside = free_name(file.path, now_ms)
     if file.path.exists():
         log.error("outbox damaged (%s): put aside as %s; starting a new one", why, aside)
         # Renamed while it is open, SQLite does not move its WAL into it when it is closed.
-        _rename(file.path, aside)
+        rename(file.path, aside)
     file.close()
     try:
         found = make()
@@ -115,12 +116,6 @@ def is_disk_full(error: Exception) -> bool:
         sqlite3.SQLITE_IOERR_WRITE,
         sqlite3.SQLITE_IOERR_SHMSIZE,
     )
-
-
-def asides(path: Path, state: str = "*") -> list[Path]:
-    """Files that were put aside; state: `damaged` (to be salvaged) or `salvaged`."""
-    found = path.parent.glob(f"{path.name}.{state}-*")
-    return sorted(one for one in found if one.name.rpartition("-")[2].isdigit())
 
 
 class Salvage:
@@ -184,7 +179,7 @@ class Salvage:
         log.warning("salvaged %s: rows=%d readings=%d", self._name, self._rows, self._readings)
         self.close()
         aside = self._path.with_name(self._name)
-        _rename(aside, aside.with_name(self._name.replace(".damaged-", ".salvaged-")))
+        rename(aside, aside.with_name(self._name.replace(".damaged-", ".salvaged-")))
 
 
 class _Tail:
@@ -231,9 +226,9 @@ def _make_another(
     if not is_damage(error) and is_disk_full(error):
         ballast_for(path.parent, 0).release()
     elif is_damage(error) and os.access(path.parent, os.W_OK):
-        aside = _free_name(path, now_ms)
+        aside = free_name(path, now_ms)
         log.error("outbox damaged (%s): put aside as %s; starting a new one", error, aside)
-        _rename(path, aside)
+        rename(path, aside)
         aside_wal = aside.with_name(f"{aside.name}-wal")
         if wal and not aside_wal.exists():  # SQLite emptied and deleted it when it closed
             with suppress(OSError):
@@ -242,23 +237,6 @@ def _make_another(
         return make()
     except (sqlite3.Error, DamagedFile, NewerFile) as again:
         raise ConfigError(f"{path}: {again}") from again
-
-
-def _free_name(path: Path, now_ms: int) -> Path:
-    """A name nothing was put aside under yet: a clock may stand still, or go back."""
-    taken = {one.name.rpartition("-")[2] for one in asides(path)}
-    while str(now_ms) in taken:
-        now_ms += 1
-    return path.with_name(f"{path.name}.damaged-{now_ms}")
-
-
-def _rename(old: Path, new: Path) -> None:
-    """Rename a database with its WAL; the database last, since salvage looks for it."""
-    for suffix in ("-shm", "-wal", ""):
-        part = old.with_name(old.name + suffix)
-        if part.exists():
-            part.rename(new.with_name(new.name + suffix))
-    sync_folder(new.parent)
 
 
 def _note_epoch(file: OutboxFile, now_ms: int) -> None:
@@ -283,12 +261,3 @@ def _note_epoch(file: OutboxFile, now_ms: int) -> None:
         sync_folder(marker.parent)
     except OSError as error:
         log.warning("%s: %s", marker, error)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
