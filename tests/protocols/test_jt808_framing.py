@@ -1,5 +1,6 @@
 """Frames: the standard's escape example, resynchronisation, and what noise may do."""
 
+import struct
 from collections.abc import Callable
 from functools import reduce
 from operator import xor
@@ -24,6 +25,7 @@ from greenhaul_protocols.jt808.header import (
     BODY_SIZE_MAX,
     Header,
     PartNumber,
+    imei_of,
     split_header,
     unwrap,
     wrap,
@@ -150,6 +152,7 @@ HEADERS = st.builds(
     encryption=st.integers(0, 7),
     part=st.none() | st.builds(PartNumber, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)),
     protocol_version=st.just(1),
+    serial_size=st.just(2),
 ) | st.builds(
     Header,
     message_id=st.integers(0, 0xFFFF),
@@ -159,6 +162,7 @@ HEADERS = st.builds(
     encryption=st.integers(0, 7),
     part=st.none() | st.builds(PartNumber, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)),
     protocol_version=st.integers(0, 255),
+    serial_size=st.just(2),
 )
 
 
@@ -247,3 +251,33 @@ def test_a_long_row_of_torn_pieces_costs_little() -> None:
     for _ in range(200):
         found = reader.feed(b"\x7e\x7d".join([b"\x02" * 3] * 100))
         assert not any(isinstance(each, Frame) for each in found)
+
+
+@pytest.mark.parametrize("attributes", [0x0003, 0x8C03, 0x8403])
+def test_locks_number_their_reports_in_one_byte(attributes: int) -> None:
+    content = struct.pack(">HH6sB", 0x5501, attributes, bytes.fromhex("740190311185"), 0x47)
+    header, body = split_header(content + b"abc")
+    assert (header.phone, header.serial, header.serial_size) == ("740190311185", 0x47, 1)
+    # Their other bits are no encryption and no packet item.
+    assert (header.encryption, header.part, header.is_2019, body) == (0, None, False, b"abc")
+    with pytest.raises(EncodeError, match="one byte"):
+        wrap(header, body)
+    # Nobody else does: there a byte is missing.
+    with pytest.raises(DecodeError, match="header says 3 bytes of body, frame has 2"):
+        split_header(struct.pack(">HH6sB", 0x0200, 3, bytes(6), 0x47) + b"abc")
+    # A lock that sends two is understood as well.
+    longer, body = split_header(struct.pack(">HH6sH", 0x5501, 3, bytes(6), 0x4748) + b"abc")
+    assert (longer.serial, longer.serial_size, body) == (0x4748, 2, b"abc")
+
+
+@pytest.mark.parametrize(
+    ("phone", "imei"),
+    [
+        (f"{49015420323751:012x}", "490154203237518"),  # the textbook's example of a check digit
+        ("013912345678", None),
+        ("ffffffffffff", None),  # beyond fourteen digits
+        ("0000000000000000000a", None),
+    ],
+)
+def test_an_imei_may_stand_for_the_number(phone: str, imei: str | None) -> None:
+    assert imei_of(phone) == imei

@@ -107,4 +107,12 @@ VIDEO_ALARM_BITS = BitNames(
     }
 )
 
+CHANNEL_BITS = BitNames({number: f"channel_{number + 1}" for number in range(32)})
+
+# Twelve stores, then four in reserve.
+STORAGE_FAULT_BITS = BitNames(
+    {number: f"store_{number + 1}" for number in range(12)}
+    | {number + 12: f"backup_{number + 1}" for number in range(4)}
+)
+
 ABNORMAL_DRIVING_BITS = BitNames({0: "fatigue", 1: "phone", 2: "smoking"})

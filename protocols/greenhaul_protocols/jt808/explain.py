@@ -16,7 +16,7 @@ from greenhaul_protocols.jt808.describe import (
     unit_of,
     value_json,
 )
-from greenhaul_protocols.jt808.header import Header
+from greenhaul_protocols.jt808.header import Header, imei_of
 from greenhaul_protocols.jt808.items import Item, Items
 from greenhaul_protocols.jt808.layouts import (
     BitFields,
@@ -70,15 +70,17 @@ def explain_header(content: bytes, header: Header) -> Iterator[Line]:
 
     attributes = int.from_bytes(content[2:4], "big")
     meanings = [f"body of {attributes & 0x3FF} bytes"]
-    meanings += ["encrypted"] if attributes & 0x1C00 else []
+    meanings += ["encrypted"] if header.encryption else []
     meanings += ["split"] if attributes & 0x2000 else []
     meanings += ["edition 2019"] if attributes & 0x4000 else []
     yield line(2, "message_id", f"0x{header.message_id:04X}")
     yield line(2, "attributes", f"0x{attributes:04X}", ", ".join(meanings))
     if header.is_2019:
         yield line(1, "protocol_version", str(header.protocol_version))
-    yield line(10 if header.is_2019 else 6, "phone", header.phone)
-    yield line(2, "serial", str(header.serial))
+    imei = imei_of(header.phone)
+    meaning = f"IMEI {imei}" if imei else ""
+    yield line(10 if header.is_2019 else 6, "phone", header.phone, meaning)
+    yield line(header.serial_size, "serial", str(header.serial))
     if header.part:
         yield line(2, "packet_total", str(header.part.total))
         yield line(2, "packet_number", str(header.part.number))

@@ -4,6 +4,9 @@
     2019:        id W | attributes W | version B | phone BCD[10] | serial W | [packet item]
 
 Attributes: bits 0-9 body length, 10-12 encryption, 13 packet item present, 14 edition 2019.
+
+Locks of containers number their reports in one byte, and mean something else by bits 10 to 15.
+Trackers that have no number send the first 14 digits of their IMEI as one integer in its place.
 """
 
 import struct
@@ -12,6 +15,9 @@ from typing import NamedTuple
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.jt808.framing import content_of, frame_of
 
+# Reports of locks, live and kept (Jointech and others).
+SHORT_SERIAL_IDS = frozenset({0x5501, 0x5502})
+
 BODY_SIZE_MAX = 1023  # ten bits of the attributes word
 SERIAL_COUNT = 65_536
 
@@ -19,6 +25,7 @@ _HEADER_2013 = struct.Struct(">HH6sH")
 _HEADER_2019 = struct.Struct(">HHB10sH")
 _PACKET_ITEM = struct.Struct(">HH")
 _SPLIT, _EDITION_2019 = 1 << 13, 1 << 14
+_SHORT_SERIAL_SIZE = 11  # of a header whose serial is one byte
 
 # Answers, which want no answer themselves.
 _ANSWERS = frozenset({0x0001, 0x8001, 0x8004, 0x8100, 0x8800})
@@ -41,6 +48,7 @@ class Header(NamedTuple):
     encryption: int = 0  # bits 10-12: 0 none, 1 RSA
     part: PartNumber | None = None
     protocol_version: int = 1  # 2019 only; 1 is the first edition
+    serial_size: int = 2  # bytes; 1 of SHORT_SERIAL_IDS
 
 
 class Packet(NamedTuple):
@@ -62,6 +70,11 @@ def split_header(content: bytes) -> tuple[Header, bytes]:
     body_size = attributes & BODY_SIZE_MAX
     rest = len(content) - packet_item_size - body_size
     protocol_version = 1
+    if len(content) - body_size == _SHORT_SERIAL_SIZE:
+        message_id = content[0] << 8 | content[1]
+        if message_id in SHORT_SERIAL_IDS:
+            phone, serial = content[4:10].hex(), content[10]
+            return Header(message_id, phone, serial, False, serial_size=1), content[11:]
     if rest == 17:
         message_id, _, protocol_version, phone, serial = _HEADER_2019.unpack_from(content)
     elif rest == 12:
@@ -83,6 +96,8 @@ def wrap(header: Header, body: bytes) -> bytes:
     """The frame for a header and a body of at most BODY_SIZE_MAX bytes. Raises EncodeError."""
     if len(body) > BODY_SIZE_MAX:
         raise EncodeError(f"body: {len(body)} bytes, a packet carries {BODY_SIZE_MAX}")
+    if header.serial_size != 2:
+        raise EncodeError("header: those with a serial of one byte are only read")
     attributes = len(body) | header.encryption << 10
     packet_item = b""
     try:
@@ -103,6 +118,18 @@ def wrap(header: Header, body: bytes) -> bytes:
     except struct.error as error:
         raise EncodeError(f"header: {header} does not fit its fields ({error})") from error
     return frame_of(head + packet_item + body)
+
+
+def imei_of(phone: str) -> str | None:
+    """The IMEI in place of a number, its check digit (Luhn) added; None if there is none."""
+    if len(phone) != 12 or phone.isdecimal():
+        return None
+    digits = f"{int(phone, 16):014}"
+    if len(digits) != 14:
+        return None
+    doubled = [int(digit) * (1 + at % 2) for at, digit in enumerate(digits)]
+    total = sum(number // 10 + number % 10 for number in doubled)
+    return f"{digits}{-total % 10}"
 
 
 def unwrap(frame: bytes) -> Packet:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 from greenhaul_protocols.jt808.bits_table import (
     ABNORMAL_DRIVING_BITS,
+    CHANNEL_BITS,
     IO_BITS,
+    STORAGE_FAULT_BITS,
     VEHICLE_SIGNAL_BITS,
     VIDEO_ALARM_BITS,
 )
@@ -106,9 +108,9 @@ LOCATION_ITEMS: Table = entries(
     # JT/T 1078-2016
     [
         Entry(0x14, "video_alarms", Dword_, notes=(VIDEO_ALARM_BITS,)),
-        Entry(0x15, "video_lost_channels", Dword_),
-        Entry(0x16, "video_covered_channels", Dword_),
-        Entry(0x17, "storage_faults", Word_),
+        Entry(0x15, "video_lost_channels", Dword_, notes=(CHANNEL_BITS,)),
+        Entry(0x16, "video_covered_channels", Dword_, notes=(CHANNEL_BITS,)),
+        Entry(0x17, "storage_faults", Word_, notes=(STORAGE_FAULT_BITS,)),
         Entry(0x18, "abnormal_driving", Word_, notes=(ABNORMAL_DRIVING_BITS,)),
         Entry(0x18, "abnormal_driving", Record(AbnormalDriving), size=3),
     ],

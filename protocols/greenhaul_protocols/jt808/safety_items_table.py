@@ -1,5 +1,5 @@
-"""Items of active safety (苏标 T/JSATL 12-2017, 粤标 for 0x70): driver assistance, driver state,
-tyres, blind spot, fierce driving.
+"""Items of active safety (苏标 T/JSATL 12-2017, tables 17 to 23; 0x70 and what 2017 leaves to the
+user from 粤标): driver assistance, driver state, tyres, blind spot, fierce driving.
 
 Every alarm ends in where and when it was, and in a label of the terminal's id; the label of
 terminals of 2019 has the longer id. Some vendors use the same item ids for OBD data: the length
@@ -37,6 +37,7 @@ ADAS_TYPES = Meanings(
         5: "frequent lane changes",
         6: "road sign limit exceeded",
         7: "obstacle",
+        8: "assistance failed",  # 粤标
         0x10: "road sign seen",
         0x11: "picture taken",
     }
@@ -47,7 +48,9 @@ DSM_TYPES = Meanings(
         2: "phone",
         3: "smoking",
         4: "distraction",
-        5: "abnormal",
+        5: "abnormal",  # 粤标: no driver to be seen
+        6: "hands off the wheel",  # 粤标
+        7: "monitoring failed",  # 粤标
         0x10: "picture taken",
         0x11: "driver changed",
     }
@@ -267,8 +270,8 @@ class FierceDriving:
     flag: _Flag
     alarm_type: Annotated[Byte, FIERCE_TYPES]
     time_limit_s: Word
-    limit_1: Word  # what they are in depends on the type
-    limit_2: Word
+    limit_1: Word  # types 1 to 3: in 1/100 g; 4 to 7: in km/h
+    limit_2: Word  # types 4 to 7: in rpm
     speed_kmh: Byte
     altitude_m: SignedWord
     latitude_deg: Degrees
