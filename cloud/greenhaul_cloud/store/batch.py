@@ -56,6 +56,17 @@ class ValueColumn:
         return ValueColumn(self.name, self.values[rows], present).tolist()
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Readings as they came, columns of shape (readings,): number counts within the block."""
+
+    block: Int64s
+    number: Int64s
+    source_id: Int64s
+    device_time_ms: Int64s
+    time_quality: NDArray[np.int16]
+
+
 class KindBatch:
     """Every reading of one kind in a flush, each identity once, in order of identity.
 
@@ -72,8 +83,8 @@ class KindBatch:
         # one merged series: digests and columns are worked out once a flush, not once a series
         self._merged = _merge([part.series for part in parts])
         self.number = self._merged.numbers
-        source_id = np.repeat(np.array([p.source_id for p in parts], np.int64), lengths)
-        keys = (source_id, self._merged.device_time_ms, self._merged.digests())
+        self.source_of = np.repeat(np.array([p.source_id for p in parts], np.int64), lengths)
+        keys = (self.source_of, self._merged.device_time_ms, self._merged.digests())
         order = np.lexsort(keys[::-1])  # stable
         is_first = np.ones(len(order), np.bool_)
         is_first[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
@@ -90,6 +101,13 @@ class KindBatch:
     def is_new(self, inserted: Bools) -> Bools:
         """(readings,) whether each reading was stored, given (rows,) which rows were inserted."""
         return inserted[self.row_of] & self._is_kept
+
+    def heard(self) -> Heard:
+        """What came, reading by reading, doubles among them."""
+        merged = self._merged
+        return Heard(
+            self.block, self.number, self.source_of, merged.device_time_ms, merged.time_quality
+        )
 
     def which_are(self, identities: set[tuple[int, int, int]]) -> Bools:
         """(rows,) whether a row's (source_id, device_time, digest) is among these."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from secrets import randbits
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import make_url
@@ -51,8 +52,10 @@ SOURCES_CACHED_MAX = 200_000
 class Store:
     """Transactions on an opened, migrated and checked database."""
 
-    def __init__(self, engine: Engine, driver: Driver, store_id: int) -> None:
+    def __init__(self, engine: Engine, driver: Driver, store_id: int, zone: ZoneInfo) -> None:
+        """zone: whose days are counted."""
         self.driver = driver
+        self.zone = zone
         self.store_id = store_id
         self.source_ids: dict[str, int] = {}
         self._engine = engine
@@ -101,8 +104,8 @@ class Store:
         self._engine.dispose()
 
 
-def open_store(url: str, now_ms: int) -> Store:
-    """The store at `url`; an empty database gets its schema first.
+def open_store(url: str, now_ms: int, *, timezone: str = "Asia/Shanghai") -> Store:
+    """The store at `url`; an empty database gets its schema first. timezone: whose days it counts.
 
     Raises ConfigError for a URL, setting or schema we must not run with, Unavailable when the
     database does not answer.
@@ -124,7 +127,7 @@ def open_store(url: str, now_ms: int) -> Store:
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, driver, store_id)
+    return Store(engine, driver, store_id, ZoneInfo(timezone))
 
 
 def migrate(url: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from greenhaul_cloud.store.batch import Bools, KindBatch, Part
+from greenhaul_cloud.store.batch import Bools, Heard, KindBatch, Part
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.marks import Span
 from greenhaul_cloud.store.newest import spans_of, write_latest
@@ -34,6 +34,7 @@ class Drop:
     """Numbers a gateway reports as given up; in the epoch it names, which may be an old one."""
 
     gateway: str
+    source_id: int  # of the record
     epoch: int
     lane: int
     first: int
@@ -43,11 +44,13 @@ class Drop:
 @dataclass(slots=True)
 class Insertion:
     """What came of it. known: (block, number) columns of readings the store had already; spans:
-    of new positions on tracks, by source id; drops: what records of drops say, known or new."""
+    of new positions on tracks, by source id; drops: what records of drops say, known or new;
+    heard: every reading, by kind."""
 
     known: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     spans: dict[int, Span] = field(default_factory=dict)
     drops: list[Drop] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
 
 
 def insert_readings(
@@ -69,6 +72,7 @@ def insert_readings(
         inserted = store.driver.insert_new(conn, batch)
         known = ~batch.is_new(inserted)
         done.known.append((batch.block[known], batch.number[known]))
+        done.heard.append(batch.heard())
         if kind == _POSITION:
             write_latest(conn, batch, inserted)
             _widen(done.spans, batch, inserted)
@@ -107,5 +111,6 @@ def _drops_of(batch: KindBatch, gateways: dict[int, str]) -> list[Drop]:
         if 0 <= lane <= LANE_MAX and 0 < first <= last:
             gateway = gateways[int(batch.block[batch.reading_of[row]])]
             # an epoch is 64 bits without sign, a field has one
-            found.append(Drop(gateway, epoch % 2**64, lane, first, last))
+            source_id = int(batch.source_id[row])
+            found.append(Drop(gateway, source_id, epoch % 2**64, lane, first, last))
     return found

@@ -58,21 +58,21 @@ class Ledger:
     settled: RangeSet = field(default_factory=RangeSet)
     counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
 
-    def settle(self, first: int, outcomes: NDArray[np.int8]) -> list[int]:
-        """Settle `first` and the numbers after it; how many were new, by outcome.
+    def settle(self, first: int, outcomes: NDArray[np.int8]) -> NDArray[np.bool_]:
+        """Settle `first` and the numbers after it; (numbers,) which were not settled before.
 
         Nothing is settled when it would take more than RANGES_HELD_MAX ranges.
         """
         last = first + len(outcomes) - 1
         gaps = self.settled.missing(first, last)
+        is_new = np.zeros(len(outcomes), np.bool_)
         if not self._put(first, last):
-            return [0, 0, 0, 0]
-        counted = np.zeros(4, np.int64)
+            return is_new
         for a, b in gaps:
-            counted += np.bincount(outcomes[a - first : b - first + 1], minlength=4)
-        found: list[int] = counted.tolist()
+            is_new[a - first : b - first + 1] = True
+        found = np.bincount(outcomes[is_new], minlength=4).tolist()
         self.counts = [old + new for old, new in zip(self.counts, found, strict=True)]
-        return found
+        return is_new
 
     def drop(self, first: int, last: int) -> int:
         """Settle numbers the edge gave up; how many were not settled otherwise."""

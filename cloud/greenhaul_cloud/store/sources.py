@@ -31,6 +31,13 @@ def source_ids(store: Store, conn: Connection, names: Iterable[str]) -> dict[str
     return found | committed | _look_up(conn, new)
 
 
+def known_ids(store: Store, conn: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Ids of those the store knows already."""
+    wanted = sorted(set(names))
+    found = {name: store.source_ids[name] for name in wanted if name in store.source_ids}
+    return found | _look_up(conn, [name for name in wanted if name not in found])
+
+
 def _look_up(conn: Connection, names: list[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for at in range(0, len(names), _NAMES_MAX):

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, select, update
 
+from greenhaul_cloud.store.daily import FlushCounts, count_day, day_of
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.grants import is_granted
-from greenhaul_cloud.store.insertion import Accepted, Drop, insert_readings
+from greenhaul_cloud.store.insertion import Accepted, Drop, Insertion, insert_readings
 from greenhaul_cloud.store.inspection import ReceivedBlock, SetAside, inspect, set_aside
 from greenhaul_cloud.store.marks import mark_sources
 from greenhaul_cloud.store.quarantine import Quarantined, keep_damaged, put_aside
@@ -31,6 +32,7 @@ from greenhaul_cloud.store.settling import (
     make_receipts,
     save_ledgers,
 )
+from greenhaul_cloud.store.sources import known_ids
 from greenhaul_cloud.store.tables import gateway
 from greenhaul_protocols.block import BlockHeader
 from greenhaul_protocols.receipt import Receipt
@@ -74,6 +76,7 @@ class _Flush:
         self._blocks: list[ReceivedBlock] = []
         self._headers: list[BlockHeader] = []
         self._aside: list[tuple[int, SetAside]] = []
+        self._damaged: Counter[str] = Counter()
         self._result = StoreResult()
 
     def store(self, blocks: Sequence[ReceivedBlock]) -> StoreResult:
@@ -88,10 +91,28 @@ class _Flush:
             outcomes[starts[block] + number] = Outcome.DUPLICATE
         for i, aside in self._aside:
             outcomes[starts[i] + np.array(aside.numbers, np.int64)] = Outcome.QUARANTINED
-        self._settle([outcomes[a:b] for a, b in pairwise(starts)], done.drops)
+        counts = self._counts(done, starts, outcomes)
+        self._settle(starts, done.drops, counts)
         mark_sources(self._conn, done.spans, self._now_ms)
         self._result.marked = len(done.spans)
+        count_day(self._conn, day_of(self._now_ms, self._store.zone), counts)
         return self._result
+
+    def _counts(
+        self, done: Insertion, starts: NDArray[np.int64], outcomes: Outcomes
+    ) -> FlushCounts:
+        """Whose each number is, as far as the store knows; none is settled yet."""
+        names = [header.gateway for header in self._headers]
+        counts = FlushCounts.of(names, np.diff(starts).tolist(), outcomes)
+        for heard in done.heard:
+            counts.hear(heard, starts, self._now_ms)
+        known = known_ids(self._store, self._conn, {a.source for _, a in self._aside if a.source})
+        for i, aside in self._aside:
+            if aside.source in known:
+                at = starts[i] + np.array(aside.numbers, np.int64)
+                counts.source_of[at] = known[aside.source]
+        counts.damaged_of_gateway = self._damaged
+        return counts
 
     def _sort_out(self, blocks: Sequence[ReceivedBlock]) -> dict[str, list[str]]:
         """Leave out strangers and damage; the grants of the rest."""
@@ -102,6 +123,7 @@ class _Flush:
         known = [block for block in blocks if block.gateway in grants]
         damaged = [block for block in known if block.block is None]
         self._result.damaged = len(damaged)
+        self._damaged.update(block.gateway for block in damaged)
         self._result.damaged_by.update(one.fault.cause for one in damaged if one.fault)
         for block in known:
             if block.block is not None:
@@ -123,7 +145,7 @@ class _Flush:
                     self._aside.append((i, set_aside(series, fault)))
         return accepted
 
-    def _settle(self, outcomes: list[Outcomes], drops: list[Drop]) -> None:
+    def _settle(self, starts: NDArray[np.int64], drops: list[Drop], counts: FlushCounts) -> None:
         answered = {(header.gateway, header.epoch) for header in self._headers}
         named = {(drop.gateway, drop.epoch) for drop in drops}
         revisions = lock_epochs(self._conn, answered | named, self._now_ms)
@@ -134,24 +156,27 @@ class _Flush:
             touched[key] = ledgers.setdefault(key, Ledger())
             return touched[key]
 
-        for header, outcome in zip(self._headers, outcomes, strict=True):
+        for header, (a, b) in zip(self._headers, pairwise(starts.tolist()), strict=True):
             ledger = ledger_of(header.gateway, header.epoch, header.lane)
             if header.count:
-                self._count(ledger.settle(header.first, outcome))
+                counts.is_counted[a:b] = ledger.settle(header.first, counts.outcomes[a:b])
         for drop in drops:
-            ledger = ledger_of(drop.gateway, drop.epoch, drop.lane)
-            self._result.dropped += ledger.drop(drop.first, drop.last)
+            new = ledger_of(drop.gateway, drop.epoch, drop.lane).drop(drop.first, drop.last)
+            self._result.dropped += new
+            counts.dropped_of_gateway[drop.gateway] += new
+            counts.dropped_of_source[drop.source_id] += new
+        self._count(counts.outcomes[counts.is_counted])
         save_ledgers(self._conn, touched)
         put_aside(self._conn, self._quarantined(), self._now_ms)
         receipts = make_receipts(self._conn, revisions, ledgers, self._store.store_id, self._now_ms)
         self._result.receipts = {key: receipts[key] for key in receipts if key in answered}
         self._note_gateways()
 
-    def _count(self, counted: list[int]) -> None:
-        stored, duplicate, quarantined, _ = counted
-        self._result.stored += stored
-        self._result.duplicate += duplicate
-        self._result.quarantined += quarantined
+    def _count(self, outcomes: Outcomes) -> None:
+        stored, duplicate, quarantined, _ = np.bincount(outcomes, minlength=4).tolist()
+        self._result.stored = stored
+        self._result.duplicate = duplicate
+        self._result.quarantined = quarantined
 
     def _quarantined(self) -> list[Quarantined]:
         return [Quarantined(self._headers[i], aside) for i, aside in self._aside]
