@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from greenhaul_cloud.api.app import create_app
-from greenhaul_cloud.api.context import ApiContext
+from greenhaul_cloud.api.context import ApiContext, ReadinessCheck
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import BrokerConfig, CloudConfig
 from greenhaul_cloud.derive.worker import DeriveWorker
@@ -64,9 +64,17 @@ class Service:
         if self._derive:
             self._derive.stop()
 
-    def broker_fault(self) -> str | None:
-        """Why blocks cannot come in just now."""
-        return None if self._intake and self._intake.is_connected else "not connected"
+    @property
+    def readiness(self) -> dict[str, ReadinessCheck]:
+        """By name, what this process needs beside the store's answer, and why it has it not."""
+        if not (self._intake and self._derive):
+            return {}
+        intake, derive = self._intake, self._derive
+        return {
+            "broker": lambda: intake.broker_fault,
+            "intake": lambda: intake.store_fault,
+            "derive": lambda: derive.fault,
+        }
 
     async def wait(self, ready_file: Path | None) -> None:
         """Lets the collector work until a signal."""
@@ -77,8 +85,7 @@ class Service:
 
     async def serve(self, listener: socket.socket, ready_file: Path | None) -> None:
         """Answers HTTP until a signal; open streams end, open requests are answered."""
-        readiness = {"broker": self.broker_fault} if self._intake else {}
-        context = ApiContext.of(self._store, self._config, self._registry, readiness=readiness)
+        context = ApiContext.of(self._store, self._config, self._registry, readiness=self.readiness)
         server = _Server(
             uvicorn.Config(
                 create_app(context),
@@ -153,7 +160,7 @@ def run(
         ready_file.unlink(missing_ok=True)
     listener = listen(config) if has_api else None
     try:
-        store = open_store(config.store.full_url, system_now_ms())
+        store = open_store(config.store.full_url, system_now_ms(), timezone=config.derive.timezone)
         service = Service(config, store)
         try:
             if has_collector:
@@ -192,7 +199,7 @@ def broker_address(config: BrokerConfig, store_id: int) -> BrokerAddress:
     return BrokerAddress(
         host=config.host,
         port=config.port,
-        client_id=client_id_of(store_id, config.shard_range),
+        client_id=client_id_of(store_id),
         username=config.username,
         password=config.password.get_secret_value() if config.password else None,
         tls=config.tls,

@@ -12,7 +12,16 @@ LANE_BULK = 0
 LANE_LIVE = 1
 LANE_MAX = 255
 
-_UP = re.compile(rf"gh/v1/up/([0-9a-f]{{2}})/({GATEWAY_ID.pattern})/(0|[1-9][0-9]{{0,2}})")
+_UP = re.compile(rf"gh/v1/up/([^/]*)/({GATEWAY_ID.pattern})/([^/]*)")
+_LANE = re.compile(r"0|[1-9][0-9]{0,2}")
+
+
+class Misdirected(DecodeError):
+    """A block's topic that names a gateway, but not as it should. lane: None when there is none."""
+
+    def __init__(self, message: str, gateway: str, lane: int | None) -> None:
+        super().__init__(message)
+        self.gateway, self.lane = gateway, lane
 
 
 def shard_of(gateway: str, lane: int) -> str:
@@ -26,13 +35,21 @@ def up_topic(gateway: str, lane: int) -> str:
 
 
 def parse_up_topic(topic: str) -> tuple[str, int]:
-    """Gateway and lane of a block's topic. Raises DecodeError, also for a wrong shard."""
+    """Gateway and lane of a block's topic.
+
+    Raises DecodeError; Misdirected when the shard or the lane is not that of the gateway it names.
+    """
     match = _UP.fullmatch(topic)
     if not match:
         raise DecodeError(f"topic {topic[:120]!r} is not gh/v1/up/SHARD/GATEWAY/LANE")
-    gateway, lane = match[2], int(match[3])
-    if lane > LANE_MAX or match[1] != shard_of(gateway, lane):
-        raise DecodeError(f"topic {topic!r}: shard of {gateway}/{lane} is not {match[1]}")
+    gateway = match[2]
+    lane = int(match[3]) if _LANE.fullmatch(match[3]) else None
+    if lane is None or lane > LANE_MAX:
+        raise Misdirected(f"topic {topic[:120]!r}: no such lane", gateway, None)
+    if match[1] != shard_of(gateway, lane):
+        raise Misdirected(
+            f"topic {topic[:120]!r}: shard of {gateway}/{lane} is not {match[1]}", gateway, lane
+        )
     return gateway, lane
 
 

@@ -91,7 +91,7 @@ class Collector:
 
     def start(self) -> None:
         """Connect, whenever the broker lets it."""
-        client_id = client_id_of(self.store.store_id, (0, 255))
+        client_id = client_id_of(self.store.store_id)
         address = BrokerAddress(host="127.0.0.1", port=self._port, client_id=client_id)
         self._intake = Intake(self.store, address, CollectorRegistry())
         self._intake.start()

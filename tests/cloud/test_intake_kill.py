@@ -40,7 +40,7 @@ from greenhaul_cloud.intake.wire import BrokerAddress
 from greenhaul_cloud.store.engine import open_store
 url, port = sys.argv[1], int(sys.argv[2])
 store = open_store(url, time.time_ns() // 1_000_000)
-client_id = client_id_of(store.store_id, (0, 255))
+client_id = client_id_of(store.store_id)
 intake = Intake(
     store, BrokerAddress(host="127.0.0.1", port=port, client_id=client_id), CollectorRegistry()
 )

@@ -1,12 +1,16 @@
 """Takes dirty marks, folds vehicles, writes what changed.
 
-A vehicle is folded from a snapshot, so that a long fold holds nobody up; what it says is written in
+A vehicle is claimed first, so that several processes share the work and none folds what another is
+at. It is folded from a snapshot, so that a long fold holds nobody up; what it says is written in
 one short transaction under the vehicle's lock, and only if no other fold of the vehicle came
-between. The mark goes only if nothing widened it meanwhile.
+between: a claim may be lost without noticing. The mark goes only if nothing widened it meanwhile.
 """
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 from sqlalchemy import Connection, Row, delete, select
 
@@ -16,6 +20,7 @@ from greenhaul_cloud.fences.model import ALWAYS_MS
 from greenhaul_cloud.fold.refold import VehicleRefold, refold
 from greenhaul_cloud.fold.windows import Interval, next_border_ms
 from greenhaul_cloud.store.calendars import seed_calendar
+from greenhaul_cloud.store.claims import KEY_MAX, Space
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.marks import forget, hand_over_sources
 from greenhaul_cloud.store.statements import insert_into
@@ -28,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Vehicles of one turn; the rest are taken in the next, so that new marks of sources come in.
 VEHICLES_MAX = 500
+# Vehicles claimed at a time: few enough that others find some, enough to ask the store seldom.
+VEHICLES_CLAIMED = 25
 REASON_LENGTH_MAX = 500
 MS_PER_DAY = 86_400_000
 
@@ -37,6 +44,7 @@ class DeriveResult:
     """What a turn did. changed: rows of the feed, that is visits and violations told anew.
 
     marked: vehicles that waited to be folded. set_aside: vehicles left out since their fold raised.
+    elsewhere: vehicles that another process folds, or has folded meanwhile.
     """
 
     folded: int = 0
@@ -45,11 +53,12 @@ class DeriveResult:
     readings_read: int = 0
     marked: int = 0
     set_aside: int = 0
+    elsewhere: int = 0
 
     @property
     def has_more(self) -> bool:
         """Whether another turn would find vehicles that this one left."""
-        return self.marked > VEHICLES_MAX
+        return self.marked > self.folded + self.failed + self.elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +98,46 @@ class Deriver:
 
     def run(self, now_ms: int) -> DeriveResult:
         """One turn over the marked vehicles. Raises Unavailable."""
-        with self._store.write() as conn:
-            if not self._is_seeded:
-                seed_calendar(conn, self._calendar, now_ms)
-            hand_over_sources(conn, now_ms)
-        self._is_seeded = True
+        self._hand_over(now_ms)
         with self._store.read() as conn:
             marks = self._marks(conn, now_ms)
         total = DeriveResult(marked=len(marks))
-        for mark in marks[:VEHICLES_MAX]:
-            total = self._fold_or_set_aside(mark, now_ms, total)
+        for at in range(0, len(marks), VEHICLES_CLAIMED):
+            if total.folded + total.failed >= VEHICLES_MAX:
+                break
+            total = self._fold_some(marks[at : at + VEHICLES_CLAIMED], now_ms, total)
         return replace(total, set_aside=len(self._set_aside))
+
+    def _hand_over(self, now_ms: int) -> None:
+        """Marks of sources become marks of vehicles; whoever is at it does it for all."""
+        if not self._is_seeded:
+            with self._store.write() as conn:
+                seed_calendar(conn, self._calendar, now_ms)
+            self._is_seeded = True
+        with self._claimed(Space.HAND_OVER, {0}) as ours:
+            if ours:
+                with self._store.write() as conn:
+                    hand_over_sources(conn, now_ms)
+
+    def _fold_some(self, marks: Sequence[_Mark], now_ms: int, total: DeriveResult) -> DeriveResult:
+        keys = {_claim_of(mark.vehicle_id) for mark in marks}
+        with self._claimed(Space.VEHICLE, keys) as ours:
+            for mark in marks:
+                if _claim_of(mark.vehicle_id) in ours:
+                    total = self._fold_or_set_aside(mark, now_ms, total)
+                else:
+                    total = replace(total, elsewhere=total.elsewhere + 1)
+        return total
+
+    @contextmanager
+    def _claimed(self, space: Space, keys: set[int]) -> Iterator[set[int]]:
+        """Those of the keys that nobody else has, ours until the end."""
+        claims = self._store.claims
+        ours = claims.take(space, keys)
+        try:
+            yield ours
+        finally:
+            claims.leave(space, ours)
 
     def _marks(self, conn: Connection, now_ms: int) -> list[_Mark]:
         query = select(dirty.c.vehicle_id, dirty.c.id, dirty.c.revision)
@@ -118,7 +156,7 @@ class Deriver:
     def _fold_or_set_aside(self, mark: _Mark, now_ms: int, total: DeriveResult) -> DeriveResult:
         try:
             folded = self._fold(mark, now_ms)
-            changed = self._write(mark, folded, now_ms)
+            changed = 0 if folded is None else self._write(mark, folded, now_ms)
         except Unavailable:
             raise
         except Exception as error:
@@ -127,6 +165,8 @@ class Deriver:
             self._note_failure(mark.vehicle_id, error, now_ms)
             return replace(total, failed=total.failed + 1)
         self._set_aside.pop(mark.vehicle_id, None)
+        if folded is None:
+            return replace(total, elsewhere=total.elsewhere + 1)
         return replace(
             total,
             folded=total.folded + 1,
@@ -134,10 +174,13 @@ class Deriver:
             readings_read=total.readings_read + folded.result.readings_read,
         )
 
-    def _fold(self, mark: _Mark, now_ms: int) -> _Folded:
+    def _fold(self, mark: _Mark, now_ms: int) -> _Folded | None:
+        """None when another process has done it between our look and our claim."""
         with self._store.read() as conn:
             row = conn.execute(select(dirty).where(dirty.c.id == mark.mark_id)).one_or_none()
             last_as_of_ms = _as_of(conn, mark.vehicle_id)
+            if row is None and last_as_of_ms is not None and last_as_of_ms >= now_ms:
+                return None
             # time does not go back for a fold, whatever the clock does
             as_of_ms = max(now_ms, last_as_of_ms or now_ms)
             fences = self._shelf.take(conn)
@@ -219,6 +262,11 @@ def derive_once(store: Store, now_ms: int) -> DeriveResult:
     while result.has_more:
         result = deriver.run(now_ms)
     return result
+
+
+def _claim_of(vehicle_id: str) -> int:
+    """Two vehicles of one number only wait for each other."""
+    return crc32(vehicle_id.encode()) & KEY_MAX
 
 
 def _as_of(conn: Connection, vehicle_id: str) -> int | None:

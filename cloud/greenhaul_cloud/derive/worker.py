@@ -1,6 +1,7 @@
 """The derive thread: woken after commits, and by the clock for what is due."""
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # Marks may come from other processes (an API beside us), and deadlines by the clock alone.
 LOOK_EVERY_S = 1.0
-BACKOFF_S_MAX = 30.0
+BACKOFF_S_MAX = 10.0
 
 
 class DeriveCounters:
@@ -78,8 +79,14 @@ class DeriveWorker:
         self._deriver = Deriver(store, calendar=calendar, retention_days=retention_days)
         self._counters = DeriveCounters(registry)
         self._now_ms, self._on_changed = now_ms, on_changed
+        self._fault: str | None = None
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="derive", daemon=True)
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing is folded just now; a vehicle that is set aside is no fault of this kind."""
+        return self._fault
 
     def start(self) -> None:
         """Begin folding."""
@@ -103,6 +110,7 @@ class DeriveWorker:
             try:
                 with self._counters.turn_s.time():
                     result = self._deriver.run(self._now_ms())
+                self._fault = None
                 self._counters.count(result)
                 if result.changed:
                     self._on_changed()
@@ -117,5 +125,7 @@ class DeriveWorker:
                 backoff_s = self._back_off(backoff_s)
 
     def _back_off(self, backoff_s: float) -> float:
+        self._fault = "cannot fold: see the log"
         self._stopping.wait(backoff_s)
-        return min(2 * backoff_s, BACKOFF_S_MAX)
+        # decorrelated jitter: collectors do not come back all at once
+        return min(BACKOFF_S_MAX, random.uniform(LOOK_EVERY_S, 3 * backoff_s))

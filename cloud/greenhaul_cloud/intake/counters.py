@@ -10,10 +10,29 @@ class IntakeCounters:
         self.blocks = Counter(
             "greenhaul_intake_blocks", "Blocks taken from the broker", ["result"], registry=registry
         )
+        self.misdirected = Counter(
+            "greenhaul_intake_misdirected",
+            "Messages whose topic is not one a gateway has; with a shard or lane that is not the "
+            "gateway's they are kept in quarantine",
+            ["reason"],
+            registry=registry,
+        )
         self.numbers = Counter(
             "greenhaul_intake_readings",
             "Reading numbers settled, by what first settled them",
             ["outcome"],
+            registry=registry,
+        )
+        self.damaged = Counter(
+            "greenhaul_intake_damaged_blocks",
+            "Blocks that settle nothing, kept as evidence, by what is wrong with them",
+            ["cause"],
+            registry=registry,
+        )
+        self.aside = Counter(
+            "greenhaul_intake_quarantined_readings",
+            "Readings set aside, those sent again among them, by what is wrong with them",
+            ["cause"],
             registry=registry,
         )
         self.receipts = Counter("greenhaul_intake_receipts", "Receipts sent", registry=registry)
@@ -29,7 +48,10 @@ class IntakeCounters:
             "greenhaul_intake_connects", "Connections to the broker", registry=registry
         )
         self.is_connected = Gauge(
-            "greenhaul_intake_connected", "1 while subscribed at the broker", registry=registry
+            "greenhaul_intake_connected", "Sessions subscribed at the broker", registry=registry
+        )
+        self.shards = Gauge(
+            "greenhaul_intake_shards", "Shards this collector takes", registry=registry
         )
         self.queued = Gauge(
             "greenhaul_intake_queued_messages", "Messages waiting to be stored", registry=registry

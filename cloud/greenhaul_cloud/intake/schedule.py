@@ -1,4 +1,7 @@
-"""When a gateway gets its receipt: one, coalesced, as late as is still useful (pure)."""
+"""When a gateway gets its receipt: one, coalesced, as late as is still useful (pure).
+
+`now_ms` here is of any clock that never jumps.
+"""
 
 from dataclasses import dataclass
 

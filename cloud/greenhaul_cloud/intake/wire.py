@@ -4,10 +4,12 @@ paho is a wire here, not a queue: a client lives for one connection, its acknowl
 that connection's generation, and what was not acknowledged comes again with the session.
 """
 
+import itertools
 import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +22,16 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from greenhaul_cloud.intake.counters import IntakeCounters
-from greenhaul_cloud.intake.worker import DELIVERIES_MAX, Delivery, Presence
-from greenhaul_cloud.store.inspection import receive_block
+from greenhaul_cloud.intake.worker import DELIVERIES_MAX, LOG_EVERY_S, Delivery, Presence
+from greenhaul_cloud.store.faults import Cause, Fault
+from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.receipt import Receipt, encode_receipt
 from greenhaul_protocols.topics import (
     GATEWAY_ID,
     STATE_FILTER,
     UP_FILTER,
+    Misdirected,
     parse_up_topic,
     receipt_topic,
 )
@@ -47,7 +51,11 @@ _STATE_PREFIX = STATE_FILTER.removesuffix("+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerAddress:
-    """Where the broker is and who we are there. shards: first and last this collector takes."""
+    """Where the broker is and who we are there.
+
+    shards: first and last to take; inflight_max: messages the broker may have with us
+    unacknowledged; hears_state: whether gateways' coming and going is heard here.
+    """
 
     host: str
     port: int
@@ -57,26 +65,39 @@ class BrokerAddress:
     tls: bool = False
     ca_file: Path | None = None
     shards: tuple[int, int] = (0x00, 0xFF)
+    inflight_max: int = DELIVERIES_MAX
+    hears_state: bool = True
 
     @property
     def filters(self) -> list[str]:
         """What to subscribe to."""
         first, last = self.shards
+        states = [STATE_FILTER] if self.hears_state else []
         if (first, last) == (0x00, 0xFF):
-            return [UP_FILTER, STATE_FILTER]
-        return [f"gh/v1/up/{shard:02x}/+/+" for shard in range(first, last + 1)] + [STATE_FILTER]
+            return [UP_FILTER, *states]
+        return [f"gh/v1/up/{shard:02x}/+/+" for shard in range(first, last + 1)] + states
+
+
+# Of connections, in the whole process: an acknowledgement finds its own, or none.
+_generations = itertools.count(1)
 
 
 class PahoWire:
-    """A `Wire` that stays connected; `deliver` is given everything that comes."""
+    """One session at the broker that stays connected; `deliver` is given everything that comes."""
 
-    def __init__(self, address: BrokerAddress, counters: IntakeCounters) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        counters: IntakeCounters,
+        deliver: Callable[[Delivery | Presence], bool],
+    ) -> None:
         self._address, self._counters = address, counters
-        self._deliver: Callable[[Delivery | Presence], bool] = lambda _item: False
+        self._deliver = deliver
         self._generation = 0
         self._client: Client | None = None
         self._version = MQTTProtocolVersion.MQTTv5
         self._is_version_refused = False
+        self._complained_s = -LOG_EVERY_S
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -89,27 +110,33 @@ class PahoWire:
         """Whether blocks can come in just now."""
         return self._connected.is_set()
 
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait until subscribed; False when it took longer."""
-        return self._connected.wait(timeout_s)
-
-    def start(self, deliver: Callable[[Delivery | Presence], bool]) -> None:
+    def start(self) -> None:
         """Connect, and keep connected until `stop`."""
-        self._deliver = deliver
         self._thread.start()
 
-    def stop(self) -> None:
-        """Disconnect; the broker keeps the session."""
+    def leave(self) -> None:
+        """Disconnect without waiting for it; the broker keeps the session."""
         self._stopping.set()
         self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._answered.set()
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """As `Wire.acknowledge`."""
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until a wire that was left has ended."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def renew(self) -> None:
+        """Connect anew: the broker sends again what was not acknowledged."""
+        self._closed.set()
+
+    def acknowledge(self, delivery: Delivery) -> bool:
+        """Tell the broker; False when the delivery came on another connection."""
         with self._lock:
-            if self._client and delivery.generation == self._generation and delivery.qos:
+            if not self._client or delivery.generation != self._generation:
+                return False
+            if delivery.qos:
                 self._client.ack(delivery.message_id, delivery.qos)
+            return True
 
     def publish_receipt(self, receipt: Receipt) -> bool:
         """As `Wire.publish_receipt`. QoS 0: a receipt that is lost is asked for again."""
@@ -135,8 +162,7 @@ class PahoWire:
                 log.exception("event=broker_connection_failed")
             finally:
                 timer.cancel()
-                self._connected.clear()
-                self._counters.is_connected.set(0)
+                self._set_connected(False)
             if stood.is_set():
                 backoff_s = BACKOFF_S_MIN
             # decorrelated jitter: collectors do not come back all at once
@@ -147,10 +173,13 @@ class PahoWire:
         """One connection from beginning to end."""
         self._closed.clear()
         self._answered.clear()
+        if self._stopping.is_set():  # asked to leave just before these were cleared
+            return
         self._is_version_refused = False
-        client = self._make_client()
+        generation = next(_generations)
+        client = self._make_client(generation)
         with self._lock:
-            self._generation += 1
+            self._generation = generation
             self._client = client
         try:
             self._open(client)
@@ -169,7 +198,16 @@ class PahoWire:
         is_v5 = self._version == MQTTProtocolVersion.MQTTv5
         self._version = MQTTProtocolVersion.MQTTv311 if is_v5 else MQTTProtocolVersion.MQTTv5
 
-    def _make_client(self) -> Client:
+    def _set_connected(self, is_connected: bool) -> None:
+        with self._lock:
+            if is_connected != self._connected.is_set():
+                self._counters.is_connected.inc(1 if is_connected else -1)
+            if is_connected:
+                self._connected.set()
+            else:
+                self._connected.clear()
+
+    def _make_client(self, generation: int) -> Client:
         is_v5 = self._version == MQTTProtocolVersion.MQTTv5
         client = Client(
             CallbackAPIVersion.VERSION2,
@@ -178,7 +216,7 @@ class PahoWire:
             protocol=self._version,
             reconnect_on_failure=False,
             manual_ack=True,
-            userdata=self._generation + 1,
+            userdata=generation,
         )
         client.suppress_exceptions = True
         client.on_connect = self._on_connect
@@ -198,7 +236,7 @@ class PahoWire:
             return
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_S
-        properties.ReceiveMaximum = DELIVERIES_MAX
+        properties.ReceiveMaximum = self._address.inflight_max
         client.connect(
             self._address.host, self._address.port, KEEPALIVE_S,
             clean_start=False, properties=properties,
@@ -225,10 +263,13 @@ class PahoWire:
             log.error("event=subscription_refused reason=%s", refused[0])
             self._closed.set()
         else:
-            self._connected.set()
+            self._set_connected(True)
             self._counters.connects.inc()
-            self._counters.is_connected.set(1)
-            log.info("event=broker_connected host=%s", self._address.host)
+            log.info(
+                "event=broker_connected host=%s shards=%02x-%02x",
+                self._address.host,
+                *self._address.shards,
+            )
         self._answered.set()
 
     def _on_disconnect(
@@ -237,7 +278,7 @@ class PahoWire:
         if not self._answered.is_set():
             # brokers that know only 3.1.1 often hang up on 5.0 without a word
             self._is_version_refused = True
-        self._connected.clear()
+        self._set_connected(False)
         self._closed.set()
         self._answered.set()
         if not self._stopping.is_set():
@@ -247,25 +288,41 @@ class PahoWire:
         self._closed.set()
 
     def _on_message(self, client: Client, generation: int, message: MQTTMessage) -> None:
-        item: Delivery | Presence
-        if message.topic.startswith(_STATE_PREFIX):
+        item = self._read(message, generation)
+        if item is None or isinstance(item, Presence):
             client.ack(message.mid, message.qos)
-            gateway = message.topic.removeprefix(_STATE_PREFIX)
-            if not GATEWAY_ID.fullmatch(gateway):
-                return
-            item = Presence(gateway, says_online(bytes(message.payload)))
-        else:
-            try:
-                gateway, lane = parse_up_topic(message.topic)
-            except DecodeError as error:
-                self._counters.blocks.labels("misdirected").inc()
-                log.debug("event=misdirected error=%s", error)
-                client.ack(message.mid, message.qos)
-                return
-            block = receive_block(gateway, lane, bytes(message.payload))
-            item = Delivery(block, message.mid, message.qos, generation)
-        if not self._deliver(item) and message.qos:
+        if item is not None and not self._deliver(item) and message.qos:
             self._closed.set()  # with a new connection the broker sends it again
+
+    def _read(self, message: MQTTMessage, generation: int) -> Delivery | Presence | None:
+        """What a message is; None when its topic says nothing we know."""
+        if message.topic.startswith(_STATE_PREFIX):
+            gateway = message.topic.removeprefix(_STATE_PREFIX)
+            if GATEWAY_ID.fullmatch(gateway):
+                return Presence(gateway, says_online(bytes(message.payload)))
+            self._misdirected("state", message.topic)
+            return None
+        payload = bytes(message.payload)
+        try:
+            gateway, lane = parse_up_topic(message.topic)
+        except Misdirected as error:
+            # settles nothing, but whose it is can be told: kept as evidence
+            self._counters.misdirected.labels("shard" if error.lane is not None else "lane").inc()
+            fault = Fault(Cause.TOPIC, str(error))
+            block = ReceivedBlock(error.gateway, error.lane or 0, payload, None, fault)
+        except DecodeError:
+            self._misdirected("topic", message.topic)
+            return None
+        else:
+            block = receive_block(gateway, lane, payload)
+        return Delivery(block, message.mid, message.qos, generation)
+
+    def _misdirected(self, reason: str, topic: str) -> None:
+        """Nobody to keep it for: counted, and said once a minute."""
+        self._counters.misdirected.labels(reason).inc()
+        if time.monotonic() - self._complained_s >= LOG_EVERY_S:
+            self._complained_s = time.monotonic()
+            log.warning("event=misdirected topic=%r action=dropped", topic[:120])
 
 
 def says_online(payload: bytes) -> bool:

@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Protocol
 
 from greenhaul_cloud.intake.counters import IntakeCounters
 from greenhaul_cloud.intake.schedule import ReceiptSchedule
 from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.inspection import ReceivedBlock
-from greenhaul_cloud.store.presence import note_presence
+from greenhaul_cloud.store.presence import note_presences
 from greenhaul_cloud.store.write import StoreResult, store_blocks
 from greenhaul_protocols.errors import Unavailable
 from greenhaul_protocols.receipt import Receipt
@@ -28,12 +30,15 @@ log = logging.getLogger(__name__)
 FLUSH_READINGS_MAX = 10_000
 FLUSH_BLOCKS_MAX = 2_000
 FLUSH_WAIT_S_MAX = 0.2
-# Unacknowledged messages the broker may have with us at 64 KiB each: 64 MB at the most.
-DELIVERIES_MAX = 1_000
+# Unacknowledged messages the broker may have with us, all sessions together: at 64 KiB each 128 MB
+# at the most.
+DELIVERIES_MAX = 2_048
 # Presence and QoS 0 messages come beside them; when this is full, messages stay unacknowledged
 # and the connection is made anew, so that the broker sends them again.
 QUEUE_MAX = 2 * DELIVERIES_MAX
-BACKOFF_S_MAX = 10.0
+# Gateways whose coming and going waits for the store: a broker's connections.
+PRESENCES_MAX = 50_000
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.1, 5.0
 LOG_EVERY_S = 60.0
 # Receipts that are due while the broker is away.
 RECEIPTS_RETRY_S = 1.0
@@ -66,9 +71,17 @@ class Wire(Protocol):
     def publish_receipt(self, receipt: Receipt) -> bool:
         """Send a retained receipt; False when there is no connection just now."""
 
+    def renew(self) -> None:
+        """Connect anew, so that the broker sends again what was not acknowledged."""
+
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _monotonic_ms() -> int:
+    """For what is due: a clock that is set must not keep receipts back."""
+    return time.monotonic_ns() // 1_000_000
 
 
 class IntakeWorker:
@@ -82,15 +95,25 @@ class IntakeWorker:
         *,
         on_stored: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = _now_ms,
+        random: Random | None = None,
     ) -> None:
+        """random: of the jitter between attempts at a store that is away."""
         self._store, self._wire, self._counters = store, wire, counters
         self._on_stored, self._now_ms = on_stored, now_ms
+        self._random = random or Random()
+        self._fault: str | None = None
         self._queue: queue.Queue[Delivery | Presence | None] = queue.Queue(QUEUE_MAX)
         self._schedule = ReceiptSchedule()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._online: dict[str, bool] = {}
         self._complained_at: dict[str, float] = {}
         self._receipts_not_before_s = 0.0  # monotonic
+
+    @property
+    def fault(self) -> str | None:
+        """Why blocks cannot be stored just now."""
+        return self._fault
 
     def start(self) -> None:
         """Begin storing."""
@@ -120,7 +143,8 @@ class IntakeWorker:
             except Unavailable as error:  # raised only by a stop that does not wait any longer
                 log.warning("event=stopped_unstored error=%s action=left_unacknowledged", error)
             except Exception:
-                log.exception("event=intake_turn_failed")
+                log.exception("event=intake_turn_failed action=connect_anew")
+                self._wire.renew()
                 self._stopping.wait(1.0)
 
     def _take_turn(self) -> None:
@@ -130,20 +154,32 @@ class IntakeWorker:
             self._store_all(deliveries)
         for item in items:
             if isinstance(item, Presence):
-                self._note_presence(item)
+                self._put_presence(item)
+        self._note_presences()
         self._send_receipts()
         self._counters.queued.set(self._queue.qsize())
 
-    def _note_presence(self, presence: Presence) -> None:
+    def _put_presence(self, presence: Presence) -> None:
+        """The newest word about a gateway is the one that counts."""
+        self._online.pop(presence.gateway, None)
+        if len(self._online) >= PRESENCES_MAX:
+            del self._online[next(iter(self._online))]  # said again at the next connection
+        self._online[presence.gateway] = presence.is_online
+
+    def _note_presences(self) -> None:
+        if not self._online:
+            return
         try:
-            note_presence(self._store, presence.gateway, presence.is_online, self._now_ms())
-        except Unavailable as error:  # the broker retains it for our next connection
+            note_presences(self._store, self._online, self._now_ms())
+        except Unavailable as error:  # kept for the next turn
             self._complain("store", "event=store_unavailable error=%s", error)
+        else:
+            self._online.clear()
 
     def _gather(self) -> list[Delivery | Presence]:
         """Wait for something, then take all there is, up to a flush's bounds."""
         next_ms = self._schedule.next_due_ms()
-        wait_s = 1.0 if next_ms is None else (next_ms - self._now_ms()) / 1000
+        wait_s = 1.0 if next_ms is None else (next_ms - _monotonic_ms()) / 1000
         wait_s = max(wait_s, self._receipts_not_before_s - time.monotonic())
         items: list[Delivery | Presence] = []
         try:
@@ -184,7 +220,8 @@ class IntakeWorker:
             if self._stopping.is_set():
                 raise
             log.exception("event=block_refused gateway=%s", delivery.block.gateway)
-            refused = replace(delivery.block, fault=f"could not be stored: {error}")
+            fault = Fault(Cause.REFUSED, f"could not be stored: {error}")
+            refused = replace(delivery.block, fault=fault)
             try:
                 result = self._store_when_possible([refused])
             except Exception:
@@ -194,21 +231,26 @@ class IntakeWorker:
 
     def _store_when_possible(self, blocks: Sequence[ReceivedBlock]) -> StoreResult:
         """Wait out a store that is away. Raises what is no matter of waiting."""
-        backoff_s = 0.1
+        backoff_s = BACKOFF_S_MIN
         while True:
             try:
                 with self._counters.flush_s.time():
-                    return store_blocks(self._store, blocks, self._now_ms())
+                    result = store_blocks(self._store, blocks, self._now_ms())
             except Unavailable as error:
                 self._counters.retries.inc()
+                self._fault = "does not take blocks"
                 self._complain("store", "event=store_unavailable error=%s", error)
                 if self._stopping.wait(backoff_s):
                     raise
-                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+                # decorrelated jitter: collectors do not come back all at once
+                backoff_s = min(BACKOFF_S_MAX, self._random.uniform(BACKOFF_S_MIN, 3 * backoff_s))
+            else:
+                self._fault = None
+                return result
 
     def _settle(self, deliveries: Sequence[Delivery], result: StoreResult) -> None:
         """After the commit: acknowledge, count, put receipts on their way."""
-        now_ms = self._now_ms()
+        now_ms = _monotonic_ms()
         for one in deliveries:
             self._wire.acknowledge(one)
         asked = {
@@ -230,6 +272,10 @@ class IntakeWorker:
         blocks.labels("settled").inc(len(deliveries) - len(strangers) - result.damaged)
         for outcome in ("stored", "duplicate", "quarantined", "dropped"):
             self._counters.numbers.labels(outcome).inc(getattr(result, outcome))
+        for cause, count in result.damaged_by.items():
+            self._counters.damaged.labels(cause).inc(count)
+        for cause, count in result.aside_by.items():
+            self._counters.aside.labels(cause).inc(count)
         damaged = {one.block.gateway for one in deliveries if one.block.block is None}
         for gateway in sorted(damaged - result.unregistered):
             self._complain(
@@ -247,7 +293,7 @@ class IntakeWorker:
             )
 
     def _send_receipts(self) -> None:
-        now_ms = self._now_ms()
+        now_ms = _monotonic_ms()
         is_waiting = time.monotonic() < self._receipts_not_before_s
         for receipt in () if is_waiting else self._schedule.due(now_ms):
             if not self._wire.publish_receipt(receipt):

@@ -1,0 +1,1 @@
+"""Which collector takes which part of the gateways."""
