@@ -1,5 +1,6 @@
 """Who is let in: one box a number, until it is released."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,25 @@ def test_releasing_a_number_ends_the_connection_of_the_box_that_had_it(
     main(["terminals", "release", "13900000000", "-c", str(configuration)])
     assert other.answer() is None
     assert result(returned.ask(Heartbeat())) == 0
+
+
+def test_a_connection_stands_for_the_terminal_it_proved_to_be_last(
+    listen: Listen, dial: Dial, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    source = listen()
+    first, other = dial(source), dial(source, "13900000000")
+    code, other_code = first.sign_in(), other.sign_in()
+    # A tester's one connection shows both codes in turn.
+    both = dial(source)
+    assert result(both.ask(Authentication(code))) == 0
+    both.conversation.phone = "13900000000"
+    assert result(both.ask(Authentication(other_code))) == 0
+    assert list(source.by_terminal) == ["13900000000"]
+    # The first terminal comes back, and does not end what it is no longer.
+    assert result(dial(source).ask(Authentication(code))) == 0
+    assert result(both.ask(Heartbeat())) == 0
+    both.close()
+    until(lambda: list(source.by_terminal) == [PHONE])
 
 
 def test_a_binding_outlives_restarts(listen: Listen, dial: Dial) -> None:

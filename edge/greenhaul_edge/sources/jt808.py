@@ -159,17 +159,18 @@ class Jt808Source:
     def authenticated(self, line: TerminalLine, terminal: str) -> None:
         """The newest connection of a terminal is the one; an older one ends."""
         self._strangers.pop(line, None)
+        self.logged_out(line)  # of whomever it was until now
         before = self.by_terminal.get(terminal)
         self.by_terminal[terminal] = line
+        line.stands_for = terminal
         if before is not None and before is not line:
             log.debug("terminal=%s peer=%s replaces=%s", terminal, line.peer, before.peer)
             self.end_for(before, "replaced_connections")
 
     def logged_out(self, line: TerminalLine) -> None:
         """A terminal gave its registration up; its connection may stay."""
-        terminal = line.session.terminal
-        if terminal and self.by_terminal.get(terminal) is line:
-            del self.by_terminal[terminal]
+        if self.by_terminal.get(line.stands_for) is line:
+            del self.by_terminal[line.stands_for]
 
     def end_for(self, line: TerminalLine, counter: str) -> None:
         """End a peer for what one of the counters says."""
@@ -232,12 +233,20 @@ class Jt808Source:
         now_ms = round(self.loop.time() * 1000)
         for line in list(self._with_parts):
             line.poll(now_ms)
-        for terminal in self.auth.revoked():
-            # What a box proved when it connected is worth nothing once its number was released.
-            line_of_it = self.by_terminal.get(terminal)
-            if line_of_it is not None:
-                self.end_for(line_of_it, "closed_released")
+        self._end_released()
         self.loop.call_later(TICK_S, self._tick)
+
+    def _end_released(self) -> None:
+        """What a box proved when it connected is worth nothing once its number was released."""
+        try:
+            released = self.auth.revoked()
+        except Unavailable as error:
+            log.warning("source=%s %s", self.name, error)
+            return
+        for terminal in released:
+            line = self.by_terminal.get(terminal)
+            if line is not None:
+                self.end_for(line, "closed_released")
 
     def _has_uncommitted(self) -> bool:
         return any(line.uncommitted for line in self.lines)

@@ -120,7 +120,10 @@ class TerminalAuth:
         return done
 
     def revoked(self) -> list[str]:
-        """Numbers whose codes prove nothing any more; asked every second, told after a change."""
+        """Numbers whose codes prove nothing any more, told once after a change.
+
+        Raises Unavailable.
+        """
         if self.registry is None or self.mode == "open":
             return []
         return self.registry.released()

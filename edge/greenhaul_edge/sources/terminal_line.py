@@ -42,6 +42,7 @@ class TerminalLine:
         "peer",
         "session",
         "source",
+        "stands_for",
         "uncommitted",
     )
 
@@ -55,6 +56,7 @@ class TerminalLine:
             read_frames=source.read_frames,
             private_key=source.private_key,
         )
+        self.stands_for = ""  # the terminal that authenticated last
         self.uncommitted = 0  # readings, and answers behind them, that wait for a commit
         self._allowance = float(source.settings.burst_size_max)
         self._heard_s = self._opened_s = source.now_s()

@@ -112,14 +112,18 @@ class TerminalRegistry:
     def released(self) -> list[str]:
         """Numbers that no box has any more, if anybody changed the file since this was last called.
 
-        Of the thread that calls `find`. Empty also when nothing changed.
+        Of the thread that calls `find`. Empty also when nothing changed. Raises Unavailable.
         """
-        (version,) = self._reader.execute("PRAGMA data_version").fetchone()
-        if version == self._version_seen:
-            return []
+        try:
+            (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+            if version == self._version_seen:
+                return []
+            rows = self._reader.execute("SELECT phone FROM terminal WHERE released_ms IS NOT NULL")
+            found = [phone for (phone,) in rows]
+        except sqlite3.Error as error:
+            raise Unavailable(f"terminals: {error}") from error
         self._version_seen = version
-        rows = self._reader.execute("SELECT phone FROM terminal WHERE released_ms IS NOT NULL")
-        return [phone for (phone,) in rows]
+        return found
 
     def bindings(self) -> Iterator[Binding]:
         """All of them, by number."""
