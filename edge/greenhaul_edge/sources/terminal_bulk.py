@@ -73,7 +73,9 @@ class BulkReader:
         readings: "list[_Report]",
     ) -> None:
         at = [place for _, places in taken for place in places]
-        serials = [one for line, places in taken for one in line.session.serials(len(places))]
+        serials = [
+            one for line, places in taken for one in line.session.answers.serials(len(places))
+        ]
         answers = iter(write_answers(reports, at, serials))
         for line, places in taken:
             alarms = [readings[place].alarms for place in places]

@@ -41,7 +41,8 @@ def read_directly(session: TerminalSession, data: bytes, received_time_ms: int) 
         for series in report.series
     ]
     answers = [
-        session.answer_to(phone, is_2019, report.serial, _LOCATION_REPORT, OK) for report in reports
+        session.answers.to_packet(phone, is_2019, report.serial, _LOCATION_REPORT, OK)
+        for report in reports
     ]
     has_new_alarm = session.note_reports([report.alarms for report in reports], len(readings))
     return Delivery(readings, b"".join(answers), is_alarm=has_new_alarm)

@@ -4,10 +4,10 @@ No socket and no outbox here: the adapter commits what a `Delivery` carries and 
 its answers.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from greenhaul_edge.sources.terminal_answers import GeneralAnswers
 from greenhaul_edge.sources.terminal_auth import REGISTERED, TerminalAuth, tag_of
 from greenhaul_edge.sources.terminal_counts import Counts
 from greenhaul_edge.sources.terminal_delivery import Delivery, kept_whole, merge, pieces
@@ -39,8 +39,6 @@ from greenhaul_protocols.jt808 import (
     wants_answer,
 )
 from greenhaul_protocols.jt808 import Event as ConversationEvent
-from greenhaul_protocols.jt808.framing import content_of, frame_of
-from greenhaul_protocols.jt808.header import SERIAL_COUNT, wrap
 from greenhaul_protocols.jt808.messages import SomeParametersQuery
 from greenhaul_protocols.jt808.messages_media import MediaAnswer, MediaData
 from greenhaul_protocols.jt808.messages_records import CanReport, PlatformKey, TerminalKey
@@ -58,8 +56,6 @@ STRANGER_KEY_USES_MAX = 10
 REFUSALS_MAX = 10
 
 _HEARTBEAT_INTERVAL_ID = 0x0001
-# A general answer from its own serial on: then serial and id of what it answers, and the result.
-_ANSWER_ID, _ANSWER, _BLANK_ANSWER = 0x8001, struct.Struct(">HHHB"), bytes(5)
 
 # CAN frames of 0x0705 as readings that take source and times of the report's event.
 ReadFrames = Callable[[CanReport, Reading], list[Reading]]
@@ -73,8 +69,6 @@ class TerminalSession:
 
     __slots__ = (
         "_alarms",
-        "_answer_head",
-        "_answer_key",
         "_auth",
         "_bad_in_a_row",
         "_conversation",
@@ -88,6 +82,7 @@ class TerminalSession:
         "_refusals",
         "_rubbish_source",
         "_untold_key",
+        "answers",
         "heartbeat_s",
         "is_heard",
         "terminal",
@@ -106,12 +101,12 @@ class TerminalSession:
         self._auth, self._counts, self._read_frames = auth, counts, read_frames
         self._rubbish_source, self._on_authenticated = rubbish_source, on_authenticated
         self._conversation = Conversation(private_key=private_key)
+        self.answers = GeneralAnswers(self._conversation)
         self._untold_key = private_key and private_key.public  # until the terminal was told it
         if auth.mode != "open":
             self._conversation.key_uses_left = STRANGER_KEY_USES_MAX
         self._alarms = 0
         self._bad_in_a_row = self._refusals = 0
-        self._answer_key, self._answer_head = ("", False), b""
         self._counted_skipped = self._counted_evicted = 0
         self._has_registered = self._has_asked_heartbeat = False
         self.terminal: str | None = None  # its number, once authenticated
@@ -139,12 +134,6 @@ class TerminalSession:
             and (self._conversation.revision == 2019) == is_2019
             and self._may_report(phone)
         )
-
-    def serials(self, count: int) -> list[int]:
-        """Serials of so many answers written elsewhere."""
-        first = self._conversation.next_serial
-        self._conversation.next_serial = (first + count) % SERIAL_COUNT
-        return [(first + number) % SERIAL_COUNT for number in range(count)]
 
     def note_reports(self, alarms: Sequence[int], readings: int) -> bool:
         """Count reports read elsewhere, by their alarm bits; whether a bit is new."""
@@ -257,7 +246,7 @@ class TerminalSession:
     def logged_out(self, event: Received) -> bytes:
         """The answer to a terminal that has given its registration up."""
         self.terminal = None
-        return self._answer(event, OK)
+        return self.answers.to_message(event, OK)
 
     def _bad(self, event: BadBytes, received_time_ms: int) -> Delivery:
         self._bad_in_a_row += 1
@@ -298,7 +287,7 @@ class TerminalSession:
             return self._refuse(event)
         source = border.source_name(event.header.phone)
         delivery = self._delivery(event, event.body, source, event.header, received_time_ms)
-        delivery.answers = self._answer(event, UNSUPPORTED)
+        delivery.answers = self.answers.to_message(event, UNSUPPORTED)
         return delivery
 
     def _message(self, event: Received, received_time_ms: int) -> Delivery | None:
@@ -321,7 +310,7 @@ class TerminalSession:
         if not delivery.readings:
             delivery.readings = list(pieces(kept_whole(event, source, received_time_ms)))
         delivery.is_alarm = self._has_new_alarm(delivery.readings)
-        delivery.answers = self._answer(event, OK)
+        delivery.answers = self.answers.to_message(event, OK)
         if isinstance(message, MediaData):
             # The packets have their general answers; that the whole is here is said besides.
             serial = header.serial if self._conversation.revision == 2011 else None
@@ -335,7 +324,7 @@ class TerminalSession:
         """The answer to a message that says nothing to keep."""
         match event.message:
             case Heartbeat():
-                return Delivery(answers=self._answer(event, OK))
+                return Delivery(answers=self.answers.to_message(event, OK))
             case Logout():
                 return Delivery(logout=event)
             case ServerTimeQuery():
@@ -362,7 +351,7 @@ class TerminalSession:
         if standing is None:
             self._refusals += 1
             self._counts.refused_authentications += 1
-            return Delivery(answers=self._answer(event, FAILED))
+            return Delivery(answers=self.answers.to_message(event, FAILED))
         self._counts.authenticated += 1
         self._refusals = 0
         self.is_heard = True
@@ -376,7 +365,7 @@ class TerminalSession:
             # No other message than the registration tells these two apart.
             self._conversation.revision = standing.revision
         self._on_authenticated(self.terminal)
-        return Delivery(answers=self._answer(event, OK))
+        return Delivery(answers=self.answers.to_message(event, OK))
 
     def _learn_heartbeat(self, parameters: Iterable[Item]) -> None:
         for item_id, raw in parameters:
@@ -390,32 +379,6 @@ class TerminalSession:
         if not wants_answer(event.header.message_id):
             return None
         return Delivery(answers=self._conversation.answer(event, FAILED))
-
-    def _answer(self, event: Received | UnknownMessage, result: int) -> bytes:
-        """The general answer; to a split message, one for each of its packets."""
-        if not wants_answer(event.header.message_id):
-            return b""
-        packets = event.packets or (event.header,)
-        return b"".join(
-            self.answer_to(one.phone, one.is_2019, one.serial, one.message_id, result)
-            for one in packets
-        )
-
-    def answer_to(
-        self, phone: str, is_2019: bool, serial: int, message_id: int, result: int
-    ) -> bytes:
-        """The general answer to a packet.
-
-        What `Conversation.answer` says, without the detours by declaration and header: every
-        report wants one, and only serials change.
-        """
-        key = (phone, is_2019)
-        if self._answer_key != key:
-            blank = wrap(Header(_ANSWER_ID, phone, 0, is_2019), _BLANK_ANSWER)
-            self._answer_key, self._answer_head = key, content_of(blank[1:-1])[: -_ANSWER.size]
-        own = self._conversation.next_serial
-        self._conversation.next_serial = (own + 1) % SERIAL_COUNT
-        return frame_of(self._answer_head + _ANSWER.pack(own, serial, message_id, result))
 
     def _has_new_alarm(self, readings: list[Reading]) -> bool:
         before = self._alarms
