@@ -12,7 +12,7 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import CanSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
-from greenhaul_edge.sources.can_interface import filters_of, kernel_losses, open_bus
+from greenhaul_edge.sources.can_interface import filters_of, kernel_losses, narrow, open_bus
 from greenhaul_edge.sources.can_mapping import load_mapping
 from greenhaul_edge.sources.can_pace import CanPace, mapped
 from greenhaul_edge.sources.can_poll import Frame, PollCounts, Poller
@@ -34,6 +34,9 @@ _STAMP_ERROR_MS_MAX = 60_000
 _ERROR_BUS_OFF = 0x40
 _TURN_MS = 100
 _SEND_TIMEOUT_S = 0.2
+# A bus is heard whole for so long, and until something mapped came: `doctor` holds its ids against
+# the DBC files. Then the kernel is told to keep back the rest.
+_SURVEY_MS = 10_000
 # Names of messages or fields in one figure of `state`.
 _NAMES_MAX = 8
 
@@ -119,17 +122,15 @@ class CanSource:
             self._stop.wait(delay_s)
 
     def _listen(self) -> None:
-        filters = filters_of(self._mapping, is_polling=self._settings.polling)
-        with open_bus(self._settings, filters) as bus:
+        with open_bus(self._settings) as bus:
             self._bus_counts.opened += 1
             self._link = "open"
             self._count_losses()
             self._socket_losses_before = 0
+            opened_ms, turn_ms, is_narrow = self._clock.monotonic_ms(), 0, False
             if self._settings.polling:
                 counts = self._poller.counts if self._poller else PollCounts()
-                now_ms = self._clock.monotonic_ms()
-                self._poller = Poller(self._mapping.requests, now_ms, counts)
-            turn_ms = 0
+                self._poller = Poller(self._mapping.requests, opened_ms, counts)
             while not self._stop.is_set():
                 message = self._hear(bus)
                 now_ms = self._clock.monotonic_ms()
@@ -139,6 +140,13 @@ class CanSource:
                     turn_ms = now_ms + _TURN_MS
                     self.beat.note()
                     self._count_socket_losses(bus)
+                    if (
+                        not is_narrow
+                        and now_ms - opened_ms > _SURVEY_MS
+                        and self._can_state.heard_ms
+                    ):
+                        is_narrow = True
+                        self._narrow(bus)
                     self._ask(bus, now_ms)
                     self._deliver(list(self._pace.turn(now_ms, self._clock.now_ms())))
 
@@ -154,7 +162,10 @@ class CanSource:
     def _take(self, bus: can.BusABC, message: can.Message, now_ms: int) -> None:
         if message.is_error_frame:
             self._bus_counts.error_frames += 1
-            self._bus_counts.bus_off += bool(message.arbitration_id & _ERROR_BUS_OFF)
+            if message.arbitration_id & _ERROR_BUS_OFF:
+                self._bus_counts.bus_off += 1
+                # Opening anew resets an adapter; SocketCAN's restart is the kernel's (restart-ms).
+                raise can.CanOperationError("bus off")
         elif message.is_remote_frame:
             self._bus_counts.remote_frames += 1
         elif message.is_rx:
@@ -165,6 +176,9 @@ class CanSource:
             self._can_state.take(
                 message.arbitration_id, message.is_extended_id, bytes(message.data), at_ms
             )
+
+    def _narrow(self, bus: can.BusABC) -> None:
+        narrow(self._settings, bus, filters_of(self._mapping, is_polling=self._settings.polling))
 
     def _ask(self, bus: can.BusABC, now_ms: int) -> None:
         if self._poller is not None:

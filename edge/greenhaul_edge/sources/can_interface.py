@@ -83,13 +83,22 @@ def bus_arguments(settings: CanSettings) -> dict[str, Any]:
     return arguments
 
 
-def open_bus(settings: CanSettings, filters: list[dict[str, Any]]) -> can.BusABC:
-    """The bus. Raises CanError, OSError or ValueError."""
+def open_bus(settings: CanSettings) -> can.BusABC:
+    """The bus, with every frame on it. Raises CanError, OSError or ValueError."""
     if settings.interface == "socketcan":
         from greenhaul_edge.sources.can_socket import KernelCanBus  # where there is SocketCAN
 
-        return KernelCanBus(settings.channel, filters or None)
-    return can.Bus(**bus_arguments(settings), can_filters=filters or None)
+        return KernelCanBus(settings.channel)
+    return can.Bus(**bus_arguments(settings))
+
+
+def narrow(settings: CanSettings, bus: can.BusABC, filters: list[dict[str, Any]]) -> None:
+    """Let the kernel keep back what does not matter.
+
+    Of the others most filter in Python, which saves nothing and hides error frames.
+    """
+    if settings.interface == "socketcan":
+        bus.set_filters(filters or None)  # type: ignore[arg-type]  # dicts, as it documents
 
 
 def kernel_losses(channel: str, root: Path = Path("/sys/class/net")) -> int | None:

@@ -7,7 +7,6 @@ way to receive.
 import select
 import socket
 import struct
-from typing import Any
 
 import can
 from can.interfaces.socketcan.socketcan import SocketcanBus
@@ -27,9 +26,9 @@ _ANCILLARY_SIZE = socket.CMSG_SPACE(_TIME.size) + socket.CMSG_SPACE(_COUNT.size)
 class KernelCanBus(SocketcanBus):
     """Receives classic and FD frames; `dropped` counts what the socket's queue had no room for."""
 
-    def __init__(self, channel: str, can_filters: Any) -> None:
+    def __init__(self, channel: str) -> None:
         self.dropped = 0
-        super().__init__(channel=channel, can_filters=can_filters, fd=True)
+        super().__init__(channel=channel, fd=True)
         ask_for_ancillary(self.socket)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_SIZE)
 

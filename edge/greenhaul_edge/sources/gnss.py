@@ -1,12 +1,12 @@
 """A GNSS receiver: on a serial port, or behind gpsd. Unplugged, it is found again."""
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import chain, repeat
 from typing import Protocol
 
 import serial
@@ -16,20 +16,22 @@ from greenhaul_edge.config import GnssSettings
 from greenhaul_edge.outbox.chunks import Priority
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.gnss_time import Steadiness, judge
+from greenhaul_edge.sources.gnss_watch import FixChange, FixWatch
 from greenhaul_edge.sources.gpsd import GpsdInput, is_gpsd
 from greenhaul_edge.sources.nmea import Fix, NmeaAssembler, NmeaCounts, NmeaLine
 from greenhaul_edge.sources.serial_ports import find_port
 from greenhaul_edge.supervision import Beat
 from greenhaul_protocols.block import WallQuality
-from greenhaul_protocols.catalogue import Position, TimeQuality
+from greenhaul_protocols.catalogue import Event, Position, Reading, TimeQuality
 
 log = logging.getLogger(__name__)
 
 # Most receivers speak at the first, modems and multi-band ones at the next.
 BAUD_RATES = (9_600, 115_200, 38_400, 4_800, 57_600, 230_400, 460_800, 19_200)
-# Receivers speak once a second, sleepy ones every five: a rate that has given nothing readable for
-# so long is wrong, or the receiver was switched to another.
-DEAF_S = 3.0
+# A rate is wrong, or the receiver was switched to another, that has given nothing readable in two
+# whole bursts (receivers speak once a second, sleepy ones every five; the first may have been cut
+# by our coming), or for so long without a pause.
+DEAF_BURSTS, DEAF_S = 2, 3.0
 # Silence that ends a moment: at 4,800 baud two sentences of one moment follow within 20 ms; at
 # 10 Hz the next moment's time ends it.
 SILENCE_S = 0.2
@@ -46,6 +48,7 @@ class LinkCounts:
     lost: int = 0
     refused: int = 0  # readings the outbox did not take
     by_gateway_clock: int = 0  # fixes whose own time could not be
+    baud: int = 0  # at which sentences came last; 0: none yet, or not a serial line
 
 
 class GnssInput(Protocol):
@@ -69,6 +72,7 @@ class GnssSource:
         self._link = "not open yet"
         self._last_ms: int | None = None
         self._steadiness = Steadiness()
+        self._watch = FixWatch()
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -88,13 +92,13 @@ class GnssSource:
 
     def _run(self) -> None:
         delay_s = _REOPEN_S_MIN
-        rates = self._rates()
-        rate = next(rates)
+        baud = self._settings.baud
+        rates = Rates(BAUD_RATES if baud == "auto" else (baud,))
         while not self._stop.is_set():
             before = self._counts.sentences
             try:
-                self._read(rate)
-                rate = next(rates)
+                self._read(rates.now)
+                rates.turn(was_right=self._counts.sentences > before)
                 delay_s = 0.0
             except OSError as error:  # serial.SerialException is one
                 self._link = f"gone: {error}"[:200]
@@ -107,10 +111,6 @@ class GnssSource:
                 delay_s = _REOPEN_S_MAX
             self.beat.note()
             self._stop.wait(delay_s)
-
-    def _rates(self) -> Iterator[int]:
-        baud = self._settings.baud
-        return chain.from_iterable(repeat(BAUD_RATES)) if baud == "auto" else repeat(baud)
 
     def _read(self, baud: int) -> None:
         """Until the receiver is gone, the rate proves wrong, or the source is stopped."""
@@ -128,10 +128,17 @@ class GnssSource:
             next(fixes)  # opens it
             self._links.opened += 1
             self._link = link
+            sentences, unfixed = self._counts.sentences, self._counts.unfixed
             for found in fixes:
                 self.beat.note()
                 for fix in found:
                     self._deliver(fix)
+                    self._tell(self._watch.take_fix(fix.at_ms))
+                if self._counts.unfixed > unfixed:
+                    unfixed = self._counts.unfixed
+                    self._tell(self._watch.take_none(self._clock.monotonic_ms()))
+                if self._counts.sentences > sentences and not is_gpsd(port):
+                    self._links.baud = baud
                 if self._stop.is_set():
                     return
 
@@ -161,8 +168,28 @@ class GnssSource:
             time_quality=time_of_fix.quality,
             **fix.values,
         )
+        self._keep(position, is_unclocked=is_unclocked)
+
+    def _tell(self, change: FixChange | None) -> None:
+        if change is None:
+            return
+        offset_ms = self._clock.offset_ms
+        event = Event(
+            source=f"{self._outbox.gateway}/{self.name}",
+            device_time_ms=change.at_ms + (offset_ms or 0),
+            received_time_ms=self._clock.now_ms(),
+            time_quality=TimeQuality.GATEWAY,
+            code=change.code,
+            detail=json.dumps({"without_fix_s": change.without_ms / 1000}),
+        )
+        self._keep(event, is_unclocked=offset_ms is None)
+
+    def _keep(self, reading: Reading, *, is_unclocked: bool) -> None:
         done = self._outbox.append(
-            [position], priority=Priority.EVICTABLE, is_unclocked=is_unclocked
+            [reading],
+            priority=Priority.EVICTABLE,
+            is_urgent=isinstance(reading, Event),
+            is_unclocked=is_unclocked,
         )
         if done.done() and done.exception() is not None:
             self._links.refused += 1
@@ -180,6 +207,27 @@ class GnssSource:
             return False
         self._last_ms = device_time_ms
         return True
+
+
+class Rates:
+    """Which baud rate to try: in turn, and from the first again after one that had been right."""
+
+    def __init__(self, rates: tuple[int, ...]) -> None:
+        self._rates = rates
+        self._left = [*rates]
+
+    @property
+    def now(self) -> int:
+        """The rate to try."""
+        return self._left[0]
+
+    def turn(self, *, was_right: bool) -> None:
+        """The present one is wrong, now."""
+        wrong = self._left.pop(0)
+        if was_right:
+            self._left = [one for one in self._rates if one != wrong]
+        if not self._left:
+            self._left = [*self._rates]
 
 
 class SerialInput:
@@ -203,7 +251,7 @@ class SerialInput:
         line, assembler = NmeaLine(counts), NmeaAssembler(counts)
         with serial.Serial(self._port, self._baud, timeout=SILENCE_S, exclusive=True) as port:
             yield []
-            heard, deaf_since_s, was_data = counts.sentences, time.monotonic(), False
+            heard, deaf_since_s, bursts, is_burst = counts.sentences, time.monotonic(), 0, False
             while True:
                 try:
                     data = port.read(1)
@@ -216,10 +264,12 @@ class SerialInput:
                 if not data:
                     found += assembler.finish()
                 yield found
-                was_data = was_data or bool(data)
-                if counts.sentences > heard:
-                    heard, deaf_since_s, was_data = counts.sentences, time.monotonic(), False
-                elif not self._is_found and time.monotonic() - deaf_since_s > DEAF_S:
-                    if was_data:
-                        return
+                bursts += is_burst and not data
+                if counts.sentences > heard or not (data or is_burst):
                     deaf_since_s = time.monotonic()
+                if counts.sentences > heard:
+                    heard, bursts = counts.sentences, 0
+                is_burst = bool(data)
+                is_deaf = bursts >= DEAF_BURSTS or time.monotonic() - deaf_since_s > DEAF_S
+                if is_deaf and not self._is_found:
+                    return
