@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from greenhaul_cloud.api import (
     calendars,
     console,
+    days,
     enterprises,
     events,
     fences,
@@ -47,6 +48,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     readings.router,
     sources.router,
     gateways.router,
+    days.router,
     positions.router,
     fences.router,
     findings.router,

@@ -123,6 +123,7 @@ class QuarantineShape(Shape):
     lane: int | None
     first: int | None
     last: int | None
+    count: int = Field(description="Readings in it; 0 in a damaged block, which settles nothing.")
     source: str | None
     reason: str
     stored_time: Instant

@@ -148,7 +148,7 @@ def _put(
     statement = insert_into(conn, table)
     conn.execute(
         statement.on_conflict_do_update(
-            index_elements=["day", key],
+            index_elements=[key, "day"],
             set_={name: table.c[name] + statement.excluded[name] for name in names},
         ),
         rows,

@@ -24,7 +24,11 @@ def list_drops(connection: Connection, scope: Scope, gateway_id: str, page: Page
             _dropped.to_time_ms,
             _dropped.reason,
         )
-        .join_from(tables.readings[KIND_OF[Dropped].number], tables.source)
+        .join_from(
+            tables.readings[KIND_OF[Dropped].number],
+            tables.source,
+            _source.id == _dropped.source_id,
+        )
         .where(_source.gateway_id == gateway_id)
     )
     key = [_dropped.device_time, _dropped.source_id, _dropped.digest]

@@ -82,6 +82,7 @@ def _blocks(*more: Any) -> Select[Any]:
         _quarantine.lane,
         _quarantine.first,
         _quarantine.last,
+        _quarantine.count,
         _quarantine.source,
         _quarantine.reason,
         _quarantine.released_at,
@@ -100,8 +101,13 @@ def _readings(*more: Any) -> Select[Any]:
         null().cast(SmallInteger).label("lane"),
         null().cast(BigInteger).label("first"),
         null().cast(BigInteger).label("last"),
+        type_coerce(literal(1), BigInteger).label("count"),
         _source.name.label("source"),
         type_coerce(_undecodable.reason, Text).label("reason"),
         null().cast(Instant).label("released_at"),
         *more,
-    ).join_from(tables.readings[KIND_OF[Undecodable].number], tables.source)
+    ).join_from(
+        tables.readings[KIND_OF[Undecodable].number],
+        tables.source,
+        _source.id == _undecodable.source_id,
+    )

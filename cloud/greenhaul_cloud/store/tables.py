@@ -218,16 +218,16 @@ _SOURCE_COUNTS = ("stored", "duplicate", "late", "unusable_time", "quarantined",
 gateway_day = Table(
     "gateway_day",
     metadata,
-    Column("day", Date, primary_key=True),
     Column("gateway_id", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
     *(Column(name, BigInteger, nullable=False) for name in (*_SOURCE_COUNTS, "damaged")),
 )
 
 source_day = Table(
     "source_day",
     metadata,
-    Column("day", Date, primary_key=True),
     Column("source_id", ForeignKey("source.id"), primary_key=True),
+    Column("day", Date, primary_key=True),
     *(Column(name, BigInteger, nullable=False) for name in _SOURCE_COUNTS),
 )
 

@@ -85,18 +85,18 @@ def _add_days() -> None:
     counts = "stored duplicate late unusable_time quarantined dropped"
     op.create_table(
         "gateway_day",
-        sa.Column("day", sa.Date(), nullable=False),
         sa.Column("gateway_id", TEXT, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
         *(sa.Column(name, BIGINT, nullable=False) for name in f"{counts} damaged".split()),
-        sa.PrimaryKeyConstraint("day", "gateway_id", name=op.f("pk_gateway_day")),
+        sa.PrimaryKeyConstraint("gateway_id", "day", name=op.f("pk_gateway_day")),
     )
     op.create_table(
         "source_day",
-        sa.Column("day", sa.Date(), nullable=False),
         sa.Column("source_id", Serial, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
         *(sa.Column(name, BIGINT, nullable=False) for name in counts.split()),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_day_source_id")),
-        sa.PrimaryKeyConstraint("day", "source_id", name=op.f("pk_source_day")),
+        sa.PrimaryKeyConstraint("source_id", "day", name=op.f("pk_source_day")),
     )
     op.create_table(
         "kept_from",
