@@ -30,8 +30,9 @@ _REOPEN_S_MIN, _REOPEN_S_MAX = 0.1, 2.0
 _CADENCES_KEPT = 3
 # A kernel's receive time this far from now is of another clock.
 _STAMP_ERROR_MS_MAX = 60_000
-# Controller error class "bus off" of an error frame's id (linux/can/error.h).
-_ERROR_BUS_OFF = 0x40
+# Classes of error frames, and what the second byte of the controller's tells (linux/can/error.h).
+_ERROR_CONTROLLER, _ERROR_BUS_OFF, _ERROR_RESTARTED = 0x04, 0x40, 0x100
+_CONTROLLER_STATES = ((0x30, "error-passive"), (0x0C, "error-warning"), (0x40, "error-active"))
 _TURN_MS = 100
 _SEND_TIMEOUT_S = 0.2
 # A bus is heard whole for so long, and until something mapped came: `doctor` holds its ids against
@@ -77,7 +78,7 @@ class CanSource:
         self._bus_counts = BusCounts()
         self._losses_before: int | None = None
         self._socket_losses_before = 0
-        self._link = "not open yet"
+        self._link, self._bus_state = "not open yet", "unknown"
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -97,7 +98,10 @@ class CanSource:
         now_ms = self._clock.monotonic_ms()
         about["never_heard"] = _some(self._can_state.never_heard())
         about["stale"] = _some(self._can_state.stale_fields(now_ms))
-        about["unknown_ids"] = _some([f"{one:X}" for one, _ in sorted(self._can_state.unknown_ids)])
+        unknown, known = set(self._can_state.unknown_ids), len(self._can_state.known_ids)
+        about["ids_known"], about["ids_unknown"] = known, len(unknown)
+        about["unknown_ids"] = _some([f"{one:X}" for one, _ in sorted(unknown)])
+        about["bus_state"] = self._bus_state
         poller = self._poller
         if poller is not None:
             about["polling"] = "held off" if poller.is_held_off(now_ms) else "asking"
@@ -124,7 +128,7 @@ class CanSource:
     def _listen(self) -> None:
         with open_bus(self._settings) as bus:
             self._bus_counts.opened += 1
-            self._link = "open"
+            self._link, self._bus_state = "open", "error-active"
             self._count_losses()
             self._socket_losses_before = 0
             opened_ms, turn_ms, is_narrow = self._clock.monotonic_ms(), 0, False
@@ -162,6 +166,7 @@ class CanSource:
     def _take(self, bus: can.BusABC, message: can.Message, now_ms: int) -> None:
         if message.is_error_frame:
             self._bus_counts.error_frames += 1
+            self._bus_state = controller_state(message) or self._bus_state
             if message.arbitration_id & _ERROR_BUS_OFF:
                 self._bus_counts.bus_off += 1
                 # Opening anew resets an adapter; SocketCAN's restart is the kernel's (restart-ms).
@@ -234,6 +239,19 @@ class CanSource:
             self._losses_before = losses  # a new interface counts from nought
         self._bus_counts.kernel_dropped += losses - self._losses_before
         self._losses_before = losses
+
+
+def controller_state(message: can.Message) -> str | None:
+    """What an error frame says of the controller (linux/can/error.h); None: of something else."""
+    classes = message.arbitration_id
+    if classes & _ERROR_BUS_OFF:
+        return "bus-off"
+    if classes & _ERROR_RESTARTED:
+        return "error-active"
+    if classes & _ERROR_CONTROLLER and len(message.data) > 1:
+        about = message.data[1]
+        return next((state for bits, state in _CONTROLLER_STATES if about & bits), None)
+    return None
 
 
 def _some(names: list[str]) -> str:

@@ -60,6 +60,8 @@ class CanState:
         self.counts = CanCounts()
         self.heard_ms: dict[Key, int] = {}  # mapped messages: when heard last
         self.unknown_ids: set[Key] = set()
+        self.known_ids: set[Key] = set()  # of the DBC files, and heard
+        self._valued: set[str] = set()  # MESSAGE.SIGNAL that gave a value since the start
         self._transport = J1939Transport()
         self._isotp = IsoTpTransport()
         self._seen: dict[int, _Seen] = {}
@@ -82,9 +84,17 @@ class CanState:
         return one.value if one and now_ms - one.at_ms <= one.age_ms_max else None
 
     def never_heard(self) -> list[str]:
-        """Mapped messages of the DBC files that have not come since the start."""
-        missing = self._mapping.by_key.keys() - self.heard_ms.keys()
-        return sorted(one.message.name for key in missing for one in self._mapping.by_key[key])
+        """Mapped messages that have not come since the start; of those that have, `MESSAGE.SIGNAL`
+        for each mapped signal that never said a value."""
+        found = []
+        for key, messages in self._mapping.by_key.items():
+            for one in messages:
+                if key not in self.heard_ms:
+                    found.append(one.message.name)
+                    continue
+                names = {f"{one.message.name}.{target.signal.name}" for target in one.targets}
+                found += names - self._valued
+        return sorted(found)
 
     def stale_fields(self, now_ms: int) -> list[str]:
         """Fields that were heard and no longer are."""
@@ -152,6 +162,8 @@ class CanState:
         if messages is None:
             self._count_unmapped(key)
             return
+        if key not in self.heard_ms:
+            self.known_ids.add(key)
         self.heard_ms[key] = at_ms
         for one in messages:
             self._decode(one, data, at_ms)
@@ -204,12 +216,15 @@ class CanState:
                 else round(target.settings.stale_s * 1000)
             )
             self._values[key] = one = _Value(value, at_ms, age_ms)
+            self._valued.add(f"{mapped.message.name}.{target.signal.name}")
             found.append(one)
         return found if has_any else None
 
     def _count_unmapped(self, key: Key) -> None:
         self.counts.unmapped += 1
-        if len(self.unknown_ids) < UNKNOWN_IDS_MAX and key not in self._mapping.known_ids:
+        if key in self._mapping.known_ids:
+            self.known_ids.add(key)
+        elif len(self.unknown_ids) < UNKNOWN_IDS_MAX:
             self.unknown_ids.add(key)
 
 

@@ -73,6 +73,7 @@ class GnssSource:
         self._last_ms: int | None = None
         self._steadiness = Steadiness()
         self._watch = FixWatch()
+        self._heard_ms = clock.monotonic_ms()  # a sentence; before the first, our own start
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self) -> None:
@@ -88,6 +89,7 @@ class GnssSource:
     def state(self) -> Mapping[str, str | int]:
         """Port and counters."""
         about: dict[str, str | int] = {"port": self._settings.port, "link": self._link}
+        about["silent_s"] = (self._clock.monotonic_ms() - self._heard_ms) // 1000
         return about | asdict(self._links) | asdict(self._counts)
 
     def _run(self) -> None:
@@ -137,8 +139,10 @@ class GnssSource:
                 if self._counts.unfixed > unfixed:
                     unfixed = self._counts.unfixed
                     self._tell(self._watch.take_none(self._clock.monotonic_ms()))
-                if self._counts.sentences > sentences and not is_gpsd(port):
-                    self._links.baud = baud
+                if self._counts.sentences > sentences:
+                    sentences = self._counts.sentences
+                    self._heard_ms = self._clock.monotonic_ms()
+                    self._links.baud = 0 if is_gpsd(port) else baud
                 if self._stop.is_set():
                     return
 
