@@ -86,6 +86,7 @@ from greenhaul_protocols.jt808.messages_records import (
 )
 from greenhaul_protocols.jt808.tables import find
 from greenhaul_protocols.jt808.texts import WireText
+from greenhaul_protocols.jt808.vendor_items_table import TRACKER_ITEMS
 
 ALL = (2011, 2013, 2019)
 NEW = (2013, 2019)
@@ -426,7 +427,14 @@ ADAS = "00000009 01 02 01 3c 0a 01 02 14"
             {"tyres": [(3, 0, 4, 800, -20, 80)]},
         ),
         (0xE4, "01 32", "charge_state", {"soc_percent": 50}),
-        (0xE3, "0050 0190", "backup_battery", {"battery_percent": 80, "battery_v": 4.0}),
+        (0x56, "0a cd", "battery_level", {"battery_tenths": 10}),
+        (
+            0x91,
+            "0090 0708 3c 80 40 7d 0000 0320 0000000000000000 04d2",
+            "engine_state",
+            {"battery_v": 14.4, "engine_speed_rpm": 1800, "coolant_raw": 125, "fuel_used_l": 12.34},
+        ),
+        (0xE3, "ff 50 0190", "backup_battery", {"battery_percent": 80, "battery_v": 4.0}),
         (0xEE, "1f 2ee0 1068 09", "tracker_state", {"supply_mv": 12000, "battery_mv": 4200}),
         (0x12, "01 00000007 01", "area_crossing", {"area_id": 7, "direction": 1}),
         (0x13, "00000007 0063 01", "segment_time", {"duration_s": 99, "result": 1}),
@@ -454,6 +462,10 @@ def test_items_have_the_fields_of_their_table(
         (0xF1, "00002ee0", "supply_mv", 12000),
         (0xD5, "01a4", "battery_v", 4.2),
         (0x06, "50", "battery_percent", 80),
+        (0xE1, "0078", "supply_v", 12.0),
+        (0xE1, "64", "battery_percent", 100),
+        (0xEB, "5554432b30383a3030", "time_zone", "UTC+08:00"),
+        (0xBC, "4c4920" + "00" * 13, "driver", "LI"),
         (0x06, "8005", "compartment_temperature_c", -5),
         (0xEB, "0004 00ce 06d6", "tracker_items", ((0x00CE, b"\x06\xd6"),)),
         (0xF3, "0002 02 0168", "obd_items", ((0x0002, b"\x01\x68"),)),
@@ -463,6 +475,20 @@ def test_items_of_vendors(item_id: int, wire: str, name: str, value: Any) -> Non
     found = find(LOCATION_ITEMS, Item(item_id, bytes.fromhex(wire)), 2013)
     assert found is not None
     assert (found[0].name, found[1]) == (name, value)
+
+
+@pytest.mark.parametrize(
+    ("item_id", "wire", "name", "facts"),
+    [
+        (0x00B9, "02" + b"AA:BB,-50".hex(), "wifi", {"count": 2, "access_points": "AA:BB,-50"}),
+        (0x00D8, "01cc 00 2535 00001026", "cell", {"mcc": 460, "lac": 9525, "cell_id": 4134}),
+    ],
+)
+def test_items_of_trackers(item_id: int, wire: str, name: str, facts: dict[str, Any]) -> None:
+    found = find(TRACKER_ITEMS, Item(item_id, bytes.fromhex(wire)), 2013)
+    assert found is not None
+    told = body_json(found[1], 2013)
+    assert (found[0].name, {field: told[field] for field in facts}) == (name, facts)
 
 
 @pytest.mark.parametrize("item_id", [0x64, 0x65, 0x66, 0x67, 0x70])
