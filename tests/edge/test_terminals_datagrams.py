@@ -10,6 +10,7 @@ from tests.edge.terminal_peer import PHONE, REGISTRATION, Listen, report
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.sources.jt808 import Jt808Source
+from greenhaul_edge.sources.terminal_registry import TerminalRegistry
 from greenhaul_protocols.catalogue import Reading
 from greenhaul_protocols.jt808 import (
     Authentication,
@@ -125,6 +126,22 @@ def test_the_address_that_authenticated_last_is_the_terminal(listen: Listen, cal
     assert old.ask(Heartbeat()) == PlatformAnswer(2, 0x0002, 1)
     assert new.ask(Heartbeat()) == PlatformAnswer(1, 0x0002, 0)
     assert source.counts.replaced_connections == 1
+
+
+def test_an_address_whose_number_was_released_is_a_stranger_again(
+    listen: Listen, call: Call, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.sources.jt808.TICK_S", 0.05)
+    source = listen(UDP)
+    terminal = call(source)
+    code = terminal.sign_in()
+    other = TerminalRegistry(tmp_path / "terminals.sqlite")  # of another process
+    other.open()
+    assert other.release(PHONE, 1).result(10)
+    other.close()
+    until(lambda: source.counts.closed_released == 1)
+    assert terminal.ask(Heartbeat()) == PlatformAnswer(2, 0x0002, 1)
+    assert terminal.ask(Authentication(code)) == PlatformAnswer(3, 0x0102, 1)
 
 
 def test_addresses_are_bounded_and_strangers_make_way(listen: Listen, call: Call) -> None:
