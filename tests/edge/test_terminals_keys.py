@@ -71,10 +71,15 @@ def test_an_encrypted_report_is_opened_with_the_key(
 
 
 def test_the_key_is_told_to_terminals_that_never_ask(
-    listen: Listen, dial: Dial, key_file: Path, monkeypatch: pytest.MonkeyPatch
+    listen: Listen, dial: Dial, until: Until, key_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("greenhaul_edge.sources.terminal_line.HEARTBEAT_QUERY_DELAY_S", 0.2)
-    terminal = dial(listen(Jt808Settings(rsa_key_file=key_file)))
+    source = listen(Jt808Settings(rsa_key_file=key_file))
+    terminal = dial(source)
+    # Also to one that takes longer to say who it is than the gateway waits.
+    until(lambda: bool(source.lines))
+    (line,) = source.lines
+    until(lambda: source.now_s() - line._opened_s > 0.3)
     terminal.sign_in()
     first, second = terminal.answers(2)
     assert isinstance(first, PlatformKey)

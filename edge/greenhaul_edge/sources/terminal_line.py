@@ -233,7 +233,8 @@ class TerminalLine:
             if not said and self.source.settings.asks_heartbeat:
                 said = self.session.heartbeat_query()
             self.write(said)
-            asks_s = now_s + HEARTBEAT_QUERY_DELAY_S if said else ends_s
+            may_say_more = said or not self.is_known
+            asks_s = now_s + HEARTBEAT_QUERY_DELAY_S if may_say_more else ends_s
         delay_s = max(min(ends_s, asks_s) - now_s, 0.05)
         self._watch = self.source.loop.call_later(delay_s, self.look_after)
 
