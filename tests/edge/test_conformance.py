@@ -55,7 +55,8 @@ def test_a_careless_source_is_found_out(config: Config) -> None:
     def make(config: Config, name: str, outbox: Outbox, clock: Clock) -> Source:
         return Careless(name, config.sources[name], outbox, clock)  # type: ignore[arg-type]
 
-    faults = {one.trial: one.fault for one in examine(config, "gnss", make)}
+    trials = ("garbage", "disconnect", "end")
+    faults = {one.trial: one.fault for one in examine(config, "gnss", make, trials)}
     assert faults["disconnect"] == "nothing read within 5 s"
     assert faults["end"] == "state: port must be text or a whole number"
     assert faults["garbage"] is None
