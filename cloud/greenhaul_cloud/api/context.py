@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
@@ -28,6 +29,8 @@ class ApiContext:
     now_ms: Callable[[], int] = system_now_ms
     throttle: Throttle = field(default_factory=Throttle)
     readiness: dict[str, ReadinessCheck] = field(default_factory=dict)
+    # Probes that ask the store at a time: those of a database that hangs pile up no higher.
+    pings: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
     @classmethod
     def of(
