@@ -28,12 +28,20 @@ class NumberColumn:
     values: Int64s
     present: Bools
 
+    def take(self, rows: Int64s) -> "NumberColumn":
+        """Some of its entries, by index."""
+        return NumberColumn(self.values[rows], self.present[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class BytesColumn:
     """One text, JSON or blob field: n entries, None where not present."""
 
     values: list[bytes | None]
+
+    def take(self, rows: Int64s) -> "BytesColumn":
+        """Some of its entries, by index."""
+        return BytesColumn([self.values[row] for row in rows.tolist()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,7 @@ class SeriesColumns:
 
     def take(self, rows: Int64s) -> "SeriesColumns":
         """Some of its readings, by place."""
-        columns = {
-            number: NumberColumn(column.values[rows], column.present[rows])
-            if isinstance(column, NumberColumn)
-            else BytesColumn([column.values[row] for row in rows.tolist()])
-            for number, column in self.columns.items()
-        }
+        columns = {number: column.take(rows) for number, column in self.columns.items()}
         return replace(
             self,
             numbers=self.numbers[rows],
@@ -71,16 +74,21 @@ class SeriesColumns:
 
     def digests(self) -> Int64s:
         """(n,) identity digests, as `identity.digests`."""
-        state = np.full(len(self), SEED, np.uint64)
-        for number, column in sorted(self.columns.items()):
-            if isinstance(column, NumberColumn):
-                words, present = column.values.view(np.uint64), column.present
-            else:
-                present = np.array([value is not None for value in column.values], np.bool_)
-                words = np.array([hash_bytes(value or b"") for value in column.values], np.uint64)
-            salt = np.uint64(number * GOLDEN & 2**64 - 1)
-            state = np.where(present, _mix(state ^ _mix(words + salt)), state)
-        return state.view(np.int64)
+        return digests_of(len(self), self.columns)
+
+
+def digests_of(count: int, columns: Mapping[int, NumberColumn | BytesColumn]) -> Int64s:
+    """(count,) identity digests of readings with these columns, by field number."""
+    state = np.full(count, SEED, np.uint64)
+    for number, column in sorted(columns.items()):
+        if isinstance(column, NumberColumn):
+            words, present = column.values.view(np.uint64), column.present
+        else:
+            present = np.array([value is not None for value in column.values], np.bool_)
+            words = np.array([hash_bytes(value or b"") for value in column.values], np.uint64)
+        salt = np.uint64(number * GOLDEN & 2**64 - 1)
+        state = np.where(present, _mix(state ^ _mix(words + salt)), state)
+    return state.view(np.int64)
 
 
 def decode_columns(data: bytes) -> list[SeriesColumns]:
@@ -100,7 +108,7 @@ def columns_of(parsed: Sequence[tuple[WireSeries, str]]) -> list[SeriesColumns]:
     for place, ((wire, _), count) in enumerate(zip(parsed, counts, strict=True)):
         for number, column in {column.field: column for column in wire.columns}.items():
             if column.blobs:
-                columns[place][number] = _bytes_column(column, count)
+                columns[place][number] = BytesColumn(unpack_bytes(column, count))
             else:
                 fields[number].add(place, column, count)
     for number, gathered in fields.items():
@@ -108,7 +116,7 @@ def columns_of(parsed: Sequence[tuple[WireSeries, str]]) -> list[SeriesColumns]:
             columns[place][number] = found
     ends = np.cumsum([0, *counts])
     numbers, device_time_ms, received_time_ms = (
-        _sums([step for wire, _ in parsed for step in getattr(wire, name)], counts)
+        running_sums([step for wire, _ in parsed for step in getattr(wire, name)], counts)
         for name in ("number", "device_time_ms", "received_time_ms")
     )
     return [
@@ -142,8 +150,7 @@ class _FieldColumns:
         """The field's column of a series. Raises DecodeError."""
         found, marked = len(column.values), count
         if column.present:
-            _check_bitmap(column, count)
-            marked = (int.from_bytes(column.present, "little") & (1 << count) - 1).bit_count()
+            marked = count_marked(column, count)
             self._bitmaps.append((len(self._places), column.present))
         if found != marked:
             raise DecodeError(f"field {column.field} has {found} values, {marked} marked")
@@ -162,12 +169,13 @@ class _FieldColumns:
                 bits, count=self._counts[i], bitorder="little"
             )
         values = np.zeros(ends[-1], np.int64)
-        values[present] = _sums(self._steps, self._steps_of)
+        values[present] = running_sums(self._steps, self._steps_of)
         for place, low, high in zip(self._places, ends[:-1], ends[1:], strict=True):
             yield place, NumberColumn(values[low:high], present[low:high])
 
 
-def _bytes_column(column: Column, count: int) -> BytesColumn:
+def unpack_bytes(column: Column, count: int) -> list[bytes | None]:
+    """Texts or blobs of a column for `count` readings. Raises DecodeError."""
     if column.values:
         raise DecodeError(f"field {column.field} has numbers and bytes")
     present = np.ones(count, np.bool_)
@@ -179,7 +187,13 @@ def _bytes_column(column: Column, count: int) -> BytesColumn:
     if found != marked:
         raise DecodeError(f"field {column.field} has {found} values, {marked} marked")
     blobs = iter(column.blobs)
-    return BytesColumn([next(blobs) if is_there else None for is_there in present.tolist()])
+    return [next(blobs) if is_there else None for is_there in present.tolist()]
+
+
+def count_marked(column: Column, count: int) -> int:
+    """How many of `count` readings a column's bitmap marks. Raises DecodeError."""
+    _check_bitmap(column, count)
+    return (int.from_bytes(column.present, "little") & (1 << count) - 1).bit_count()
 
 
 def _check_bitmap(column: Column, count: int) -> None:
@@ -193,7 +207,7 @@ def _quality(said: Sequence[int], count: int) -> NDArray[np.int16]:
     return np.full(count, said[0] if said else 0, np.int16)
 
 
-def _sums(differences: Sequence[int], counts: Sequence[int]) -> Int64s:
+def running_sums(differences: Sequence[int], counts: Sequence[int]) -> Int64s:
     """Running sums that begin anew after each of `counts` differences."""
     # numpy's int64 sum wraps, as the wire's differences do
     sums = np.cumsum(np.array(differences, np.int64), dtype=np.int64)

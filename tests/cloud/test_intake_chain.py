@@ -22,7 +22,13 @@ from greenhaul_cloud.intake.wire import BrokerAddress, says_online
 from greenhaul_cloud.intake.worker import Delivery, IntakeWorker
 from greenhaul_cloud.store import sqlite
 from greenhaul_cloud.store.engine import open_store
-from greenhaul_cloud.store.inspection import Inspected, ReceivedBlock, inspect, receive_block
+from greenhaul_cloud.store.inspection import (
+    Grants,
+    Inspected,
+    ReceivedBlock,
+    inspect,
+    receive_block,
+)
 from greenhaul_cloud.store.settling import receipt_for
 from greenhaul_cloud.store.tables import gateway, position
 from greenhaul_protocols.receipt import Receipt, decode_receipt
@@ -285,11 +291,11 @@ def test_one_poisoned_block_is_set_aside_and_stops_nobody(
     readings = [kit.position("808:1", kit.now_ms + i) for i in range(3)]
     outbox = kit.outbox(readings=readings)
 
-    def refuse_two(blocks: Sequence[ReceivedBlock]) -> list[Inspected]:
+    def refuse_two(blocks: Sequence[ReceivedBlock], grants: Grants) -> Inspected:
         for block in blocks:
             if block.block and block.block.header.first == 2 and not block.fault:
                 raise ValueError("nobody thought of this")
-        return inspect(blocks)
+        return inspect(blocks, grants)
 
     monkeypatch.setattr("greenhaul_cloud.store.write.inspect", refuse_two)
     wire = RecordingWire()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.simulation.broker import EdgeWire
 from tests.simulation.run import Broken, Plant, Run
@@ -13,7 +14,8 @@ from tests.simulation.stand_ins import SimFuture
 from tests.simulation.test_promises import SEEDS
 
 from greenhaul_cloud.store import write as store_write
-from greenhaul_cloud.store.insertion import Accepted
+from greenhaul_cloud.store.inspection import Accepted
+from greenhaul_edge.clock import Rough
 from greenhaul_edge.outbox import receipts
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.receipts import Ledger, Verdict
@@ -107,7 +109,9 @@ def dedupe_by_numbers(run: Run) -> None:
             for header in flush._headers
             for number in range(header.first, header.last + 1)
         ]
-        new = [one for one in accepted if keys[one.block] not in known]
+        is_new = np.array([key not in known for key in keys], np.bool_)
+        new = [one.take(np.flatnonzero(is_new[one.block])) for one in accepted]
+        new = [one for one in new if len(one.readings)]
         known.update(numbers)
         return new
 
@@ -150,6 +154,12 @@ def never_send_again(run: Run) -> None:
     run.patch(Schedule, "take_probe", lambda *_: False)
 
 
+def believe_the_first_answer(run: Run) -> None:
+    """Whatever comes first after a hello is taken for its answer, and for the time."""
+    run.broker.tamper = lambda receipt: replace(receipt, hello_ms=0)
+    run.patch(Rough, "is_confirmed", True)
+
+
 # Each with a seed that finds it as things stand; when they move, another of the seeds will.
 PLANTED: dict[Plant, int] = {
     acknowledge_before_commit: 11,
@@ -162,6 +172,7 @@ PLANTED: dict[Plant, int] = {
     do_not_know_an_old_image: 18,
     evict_without_a_word: 7,
     never_send_again: 22,
+    believe_the_first_answer: 0,
 }
 
 

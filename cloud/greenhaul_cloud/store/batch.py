@@ -10,20 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS, steps_max
-from greenhaul_protocols.bulk import BytesColumn, NumberColumn, SeriesColumns
+from greenhaul_protocols.bulk import BytesColumn, NumberColumn
+from greenhaul_protocols.bulk_bodies import KindColumns
 from greenhaul_protocols.catalogue import KINDS, FieldSpec, KindSpec
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One series of one block: `block` is the block's place in its flush."""
-
-    block: int
-    source_id: int
-    series: SeriesColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +62,19 @@ class Heard:
 class KindBatch:
     """Every reading of one kind in a flush, each identity once, in order of identity.
 
-    Row i is reading `reading_of[i]` of the parts put one behind the other; reading j has row
-    `row_of[j]`: two readings of one identity share a row, and the first to come is kept.
+    Row i is reading `reading_of[i]` of those given; reading j has row `row_of[j]`: two readings of
+    one identity share a row, and the first to come is kept.
     """
 
-    def __init__(self, kind: int, parts: Sequence[Part], stored_time_ms: int) -> None:
-        self.kind: KindSpec = KINDS[kind]
+    def __init__(
+        self, readings: KindColumns, block: Int64s, source_id: Int64s, stored_time_ms: int
+    ) -> None:
+        """block, source_id: (readings,) of each reading."""
+        self.kind: KindSpec = KINDS[readings.kind]
         self.stored_time_ms = stored_time_ms
-        lengths = [len(part.series) for part in parts]
-        self.block = np.repeat(np.array([part.block for part in parts], np.int64), lengths)
-        self._flags = np.repeat(np.array([p.series.flags for p in parts], np.int64), lengths)
-        # one merged series: digests and columns are worked out once a flush, not once a series
-        self._merged = _merge([part.series for part in parts])
-        self.number = self._merged.numbers
-        self.source_of = np.repeat(np.array([p.source_id for p in parts], np.int64), lengths)
-        keys = (self.source_of, self._merged.device_time_ms, self._merged.digests())
+        self.block, self.number, self.source_of = block, readings.numbers, source_id
+        self._readings = readings
+        keys = (source_id, readings.device_time_ms, readings.digests())
         order = np.lexsort(keys[::-1])  # stable
         is_first = np.ones(len(order), np.bool_)
         is_first[1:] = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
@@ -104,9 +94,9 @@ class KindBatch:
 
     def heard(self) -> Heard:
         """What came, reading by reading, doubles among them."""
-        merged = self._merged
+        readings = self._readings
         return Heard(
-            self.block, self.number, self.source_of, merged.device_time_ms, merged.time_quality
+            self.block, self.number, self.source_of, readings.device_time_ms, readings.time_quality
         )
 
     def which_are(self, identities: set[tuple[int, int, int]]) -> Bools:
@@ -117,14 +107,14 @@ class KindBatch:
     def steps_of(self, name: str) -> tuple[Int64s, Bools]:
         """(rows,) stored integers of a numeric field, and where there are any."""
         number = next(spec.number for spec in self.kind.fields if spec.name == name)
-        column = self._merged.columns.get(number)
+        column = self._readings.columns.get(number)
         if not isinstance(column, NumberColumn):
             return np.zeros(len(self), np.int64), np.zeros(len(self), np.bool_)
         return column.values[self.reading_of], column.present[self.reading_of]
 
     def time_quality(self) -> NDArray[np.int16]:
         """(rows,) how each device_time is known."""
-        return self._merged.time_quality[self.reading_of]
+        return self._readings.time_quality[self.reading_of]
 
     @cached_property
     def columns(self) -> list[ValueColumn]:
@@ -132,13 +122,13 @@ class KindBatch:
         identity = zip(IDENTITY_COLUMNS, self._identity(), strict=True)
         found = [
             *(ValueColumn(name, values) for name, values in identity),
-            ValueColumn("received_time", self._merged.received_time_ms[self.reading_of]),
+            ValueColumn("received_time", self._readings.received_time_ms[self.reading_of]),
             ValueColumn("stored_time", np.full(len(self), self.stored_time_ms, np.int64)),
             ValueColumn("time_quality", self.time_quality()),
-            ValueColumn("flags", self._flags[self.reading_of]),
+            ValueColumn("flags", self._readings.flags[self.reading_of]),
         ]
         extra: dict[int, dict[str, int | str]] = {}
-        for number, column in self._merged.columns.items():
+        for number, column in self._readings.columns.items():
             spec = self.kind.by_number.get(number)
             if spec is None:
                 self._put_extra(extra, number, column, np.ones(len(self), np.bool_))
@@ -191,35 +181,6 @@ class KindBatch:
             value = _stored(column, self.reading_of[row])
             if value is not None:
                 extra.setdefault(row, {})[str(number)] = value
-
-
-def _merge(parts: Sequence[SeriesColumns]) -> SeriesColumns:
-    """The parts one behind the other; source and flags of the whole mean nothing."""
-    fields = sorted(set[int]().union(*(part.columns for part in parts)))
-    return SeriesColumns(
-        "",
-        parts[0].kind,
-        0,
-        np.concatenate([part.numbers for part in parts]),
-        np.concatenate([part.device_time_ms for part in parts]),
-        np.concatenate([part.received_time_ms for part in parts]),
-        np.concatenate([part.time_quality for part in parts]),
-        {number: _merge_column(number, parts) for number in fields},
-    )
-
-
-def _merge_column(number: int, parts: Sequence[SeriesColumns]) -> NumberColumn | BytesColumn:
-    columns = [(part.columns.get(number), len(part)) for part in parts]
-    if any(isinstance(column, BytesColumn) for column, _ in columns):
-        texts: list[bytes | None] = []
-        for column, count in columns:
-            texts += column.values if isinstance(column, BytesColumn) else [None] * count
-        return BytesColumn(texts)
-    values = [c.values if isinstance(c, NumberColumn) else np.zeros(n, np.int64)
-              for c, n in columns]  # fmt: skip
-    present = [c.present if isinstance(c, NumberColumn) else np.zeros(n, np.bool_)
-               for c, n in columns]  # fmt: skip
-    return NumberColumn(np.concatenate(values), np.concatenate(present))
 
 
 def _readable(spec: FieldSpec, value: bytes) -> str | bytes:

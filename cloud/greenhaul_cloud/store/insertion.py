@@ -7,26 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from greenhaul_cloud.store.batch import Bools, Heard, KindBatch, Part
+from greenhaul_cloud.store.batch import Bools, Heard, KindBatch
 from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.inspection import Accepted
 from greenhaul_cloud.store.marks import Span
 from greenhaul_cloud.store.newest import spans_of, write_latest
-from greenhaul_cloud.store.sources import note_sources, source_ids
-from greenhaul_protocols.bulk import BytesColumn, SeriesColumns
-from greenhaul_protocols.catalogue import KIND_OF, KINDS, Dropped, Position
+from greenhaul_cloud.store.sources import Carried, note_sources, source_ids
+from greenhaul_protocols.catalogue import KIND_OF, Dropped, Position
 from greenhaul_protocols.topics import LANE_MAX
 
 _POSITION = KIND_OF[Position].number
 _DROPPED = KIND_OF[Dropped].number
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A series to store. block: its block's place in the flush; gateway: who carried it."""
-
-    block: int
-    gateway: str
-    series: SeriesColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +49,15 @@ def insert_readings(
 ) -> Insertion:
     """Insert what is new, and bring sources and `latest` up to date."""
     done = Insertion()
-    ids = source_ids(store, conn, (one.series.source for one in accepted))
-    heard = ((ids[one.series.source], one.gateway, one.series) for one in accepted)
-    note_sources(conn, heard, now_ms)
-    gateways = {one.block: one.gateway for one in accepted}
-    batches = [
-        KindBatch(kind, parts, now_ms)
-        for (kind, _), parts in sorted(_grouped(accepted, ids).items())
-    ]
+    carried = _carried(accepted)
+    ids = source_ids(store, conn, carried)
+    note_sources(conn, carried, ids, now_ms)
+    batches = []
+    for one in accepted:
+        id_of = np.array([ids.get(name, 0) for name in one.sources], np.int64)
+        batches.append(KindBatch(one.readings, one.block, id_of[one.source], now_ms))
     store.driver.prepare_insert(conn, batches)
-    for batch in batches:
+    for one, batch in zip(accepted, batches, strict=True):
         kind = batch.kind.number
         inserted = store.driver.insert_new(conn, batch)
         known = ~batch.is_new(inserted)
@@ -77,21 +67,23 @@ def insert_readings(
             write_latest(conn, batch, inserted)
             _widen(done.spans, batch, inserted)
         elif kind == _DROPPED:
-            done.drops += _drops_of(batch, gateways)
+            done.drops += _drops_of(batch, one.gateways)
     return done
 
 
-def _grouped(
-    accepted: Sequence[Accepted], ids: dict[str, int]
-) -> dict[tuple[int, tuple[int, ...]], list[Part]]:
-    """Parts by kind, and by which fields are bytes: of an unknown field two series may differ."""
-    found: dict[tuple[int, tuple[int, ...]], list[Part]] = {}
+def _carried(accepted: Sequence[Accepted]) -> dict[str, Carried]:
+    """Of each source, the reading that was received last."""
+    found: dict[str, Carried] = {}
     for one in accepted:
-        series = one.series
-        unknown = series.columns.keys() - KINDS[series.kind].by_number.keys()
-        are_bytes = sorted(n for n in unknown if isinstance(series.columns[n], BytesColumn))
-        key = (series.kind, tuple(are_bytes))
-        found.setdefault(key, []).append(Part(one.block, ids[series.source], series))
+        received_ms = one.readings.received_time_ms
+        order = np.lexsort((one.block, received_ms, one.source))
+        is_last = np.append(np.diff(one.source[order]) != 0, [True])
+        rows = order[is_last]
+        columns = (one.source[rows], received_ms[rows], one.block[rows])
+        for source, at_ms, block in zip(*(column.tolist() for column in columns), strict=True):
+            name = one.sources[source]
+            if name not in found or found[name].received_ms < at_ms:
+                found[name] = Carried(at_ms, one.gateways[block])
     return found
 
 
@@ -101,7 +93,7 @@ def _widen(spans: dict[int, Span], batch: KindBatch, inserted: Bools) -> None:
         spans[source_id] = (min(low, from_ms), max(high, to_ms))
 
 
-def _drops_of(batch: KindBatch, gateways: dict[int, str]) -> list[Drop]:
+def _drops_of(batch: KindBatch, gateways: Sequence[str]) -> list[Drop]:
     """The numbers that records name; one with an unknown count names none."""
     columns = [batch.steps_of(name) for name in ("epoch", "lane", "first", "last")]
     names_all = np.all([present for _, present in columns], axis=0)

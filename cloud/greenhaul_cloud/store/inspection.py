@@ -4,13 +4,13 @@ Pure: bytes in, readings as columns out, everything unacceptable named with its 
 bytes. What only the store can judge (is the gateway known, is the source granted) comes later.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from greenhaul_cloud.store.faults import Cause, Fault
+from greenhaul_cloud.store.grants import is_granted
 from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
 from greenhaul_protocols.bulk import (
     Bools,
@@ -20,6 +20,7 @@ from greenhaul_protocols.bulk import (
     SeriesColumns,
     columns_of,
 )
+from greenhaul_protocols.bulk_bodies import KindColumns, gather
 from greenhaul_protocols.catalogue import KIND_OF, KINDS, Position
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.series import READINGS_MAX, Series, encode_body, parse_body
@@ -73,12 +74,36 @@ class SetAside:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Readings of one kind to store, with columns of n entries.
+
+    block: of which block each is, by place; source: index into `sources`. gateways: who carried
+    each block.
+    """
+
+    readings: KindColumns
+    block: Int64s
+    source: Int64s
+    sources: Sequence[str]
+    gateways: Sequence[str]
+
+    def take(self, rows: Int64s) -> "Accepted":
+        """Some of the readings, by their index."""
+        return replace(
+            self,
+            readings=self.readings.take(rows),
+            block=self.block[rows],
+            source=self.source[rows],
+        )
+
+
 @dataclass(slots=True)
 class Inspected:
-    """What is in a block: series to store, and what is set aside."""
+    """What is in blocks: readings to store, by kind, and what is set aside, with its block."""
 
-    series: list[SeriesColumns] = field(default_factory=list)
-    aside: list[SetAside] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+    aside: list[tuple[int, SetAside]] = field(default_factory=list)
 
 
 def receive_block(gateway: str, lane: int, raw: bytes) -> ReceivedBlock:
@@ -107,28 +132,50 @@ def _checked_header(gateway: str, lane: int, block: Block) -> tuple[Block | None
     return block, None
 
 
-def inspect(blocks: Sequence[ReceivedBlock]) -> list[Inspected]:
-    """What is in each of these whole blocks. A body that contradicts itself is set aside as one.
+# Patterns of the sources each gateway may carry.
+Grants = Mapping[str, Sequence[str]]
+Parsed = tuple[WireSeries, str]
 
-    All bodies are made columns together, which is several times faster than one by one; where one
-    of them is at fault, they are taken one by one.
+
+def inspect(blocks: Sequence[ReceivedBlock], grants: Grants | None = None) -> Inspected:
+    """What is in these whole blocks, of gateways that carry what they are granted, or anything.
+
+    A body that contradicts itself is set aside as one. All bodies are made columns together, which
+    is many times faster than one by one.
     """
-    parsed = [_parse(block) for block in blocks]
-    together = [wire for found in parsed if not isinstance(found, Fault) for wire in found]
-    try:
-        columns = columns_of(together)
-    except DecodeError:
-        return [_inspect_alone(*pair) for pair in zip(blocks, parsed, strict=True)]
-    placed = zip(columns, off_the_earth(columns), strict=True)
-    return [
-        _whole(block, found)
-        if isinstance(found, Fault)
-        else _sorted_out(block, list(islice(placed, len(found))))
-        for block, found in zip(blocks, parsed, strict=True)
-    ]
+    found = Inspected()
+    bodies: dict[int, list[Parsed]] = {}
+    for i, block in enumerate(blocks):
+        parsed = _parse(block)
+        if isinstance(parsed, Fault):
+            found.aside.append((i, _whole(block, parsed)))
+        elif parsed:
+            bodies[i] = parsed
+    series, block_of, kinds, mistyped = _gather_sound(blocks, bodies, found)
+    unsound = _miscounted(blocks, np.array(block_of, np.int64), kinds)
+    for i in unsound:
+        words = f"numbers of the body are not 0…{blocks[i].count - 1}"
+        found.aside.append((i, _whole(blocks[i], Fault(Cause.BODY, words))))
+    judged = _Judgement(series, block_of, [block.gateway for block in blocks], grants)
+    judged.judge(kinds, mistyped, unsound)
+    found.accepted = judged.accepted
+    found.aside += [(block_of[place], aside) for place, aside in judged.aside]
+    return found
 
 
-def _parse(received: ReceivedBlock) -> list[tuple[WireSeries, str]] | Fault:
+def inspect_series(
+    series: Sequence[Parsed],
+    block_of: Sequence[int],
+    gateways: Sequence[str],
+    grants: Grants | None,
+) -> Inspected:
+    """The same of series alone, each of one of these gateways' blocks. Raises DecodeError."""
+    judged = _Judgement(series, block_of, gateways, grants)
+    judged.judge(*gather(series), frozenset())
+    return Inspected(judged.accepted, [(block_of[place], aside) for place, aside in judged.aside])
+
+
+def _parse(received: ReceivedBlock) -> list[Parsed] | Fault:
     """The wire series of a block, or what is wrong with it."""
     assert received.block is not None, "damaged blocks have nothing to inspect"
     if received.fault:
@@ -136,103 +183,164 @@ def _parse(received: ReceivedBlock) -> list[tuple[WireSeries, str]] | Fault:
     if not received.count:
         return []
     try:
-        return parse_body(received.block.inflate())
+        found = parse_body(received.block.inflate())
     except DecodeError as error:
         return Fault(Cause.BODY, str(error))
+    return found or Fault(Cause.BODY, "the body has no readings")
 
 
-def _inspect_alone(block: ReceivedBlock, found: list[tuple[WireSeries, str]] | Fault) -> Inspected:
-    if isinstance(found, Fault):
-        return _whole(block, found)
+def _gather_sound(
+    blocks: Sequence[ReceivedBlock], bodies: dict[int, list[Parsed]], found: Inspected
+) -> tuple[list[Parsed], list[int], list[KindColumns], set[int]]:
+    """All series of bodies that do not contradict themselves; the others are set aside."""
+    while True:
+        series = [one for parsed in bodies.values() for one in parsed]
+        block_of = [i for i, parsed in bodies.items() for _ in parsed]
+        try:
+            return series, block_of, *gather(series)
+        except DecodeError:
+            faults = {i: _fault_within(parsed) for i, parsed in bodies.items()}
+            for i, fault in faults.items():
+                if fault is not None:
+                    found.aside.append((i, _whole(blocks[i], fault)))
+                    del bodies[i]
+
+
+def _fault_within(parsed: list[Parsed]) -> Fault | None:
     try:
-        columns = columns_of(found)
+        gather(parsed)
     except DecodeError as error:
-        return _whole(block, Fault(Cause.BODY, str(error)))
-    return _sorted_out(block, list(zip(columns, off_the_earth(columns), strict=True)))
-
-
-def _whole(block: ReceivedBlock, fault: Fault) -> Inspected:
-    return Inspected(aside=[SetAside(list(range(block.count)), None, fault, block.raw)])
-
-
-def _sorted_out(
-    block: ReceivedBlock, placed: Sequence[tuple[SeriesColumns, Bools | None]]
-) -> Inspected:
-    numbers = sorted(chain.from_iterable(one.numbers.tolist() for one, _ in placed))
-    if numbers != list(range(block.count)):
-        words = f"numbers of the body are not 0…{block.count - 1}"
-        return _whole(block, Fault(Cause.BODY, words))
-    found = Inspected()
-    for one, is_off in placed:
-        fault = fault_of(one)
-        if fault is not None:
-            found.aside.append(set_aside(one, fault))
-        elif is_off is None:
-            found.series.append(one)
-        else:
-            found.aside.append(set_aside(one.take(np.flatnonzero(is_off)), NOWHERE))
-            if not is_off.all():
-                found.series.append(one.take(np.flatnonzero(~is_off)))
-    return found
-
-
-NOWHERE = Fault(
-    Cause.PLACE, "the position is nowhere on Earth; are latitude and longitude swapped?"
-)
-
-
-def off_the_earth(series: Sequence[SeriesColumns]) -> list[Bools | None]:
-    """Of each series which readings have a coordinate beyond the globe's; None where none has.
-
-    Live traffic is thousands of series of one reading, so they are looked at together first.
-    """
-    found: list[Bools | None] = [None] * len(series)
-    for field_number, reach in _REACH_STEPS.items():
-        places, columns = [], []
-        for place, one in enumerate(series):
-            column = one.columns.get(field_number) if one.kind == _POSITION.number else None
-            if isinstance(column, NumberColumn):
-                places.append(place)
-                columns.append(column.values)
-        if not columns or not _is_beyond(np.concatenate(columns), reach).any():
-            continue
-        for place, values in zip(places, columns, strict=True):
-            is_off, known = _is_beyond(values, reach), found[place]
-            if is_off.any():
-                found[place] = is_off if known is None else is_off | known
-    return found
-
-
-def _is_beyond(values: Int64s, reach: int) -> Bools:
-    is_beyond: Bools = (values > reach) | (values < -reach)
-    return is_beyond
-
-
-def fault_of(series: SeriesColumns) -> Fault | None:
-    """Why a series cannot be stored; None when it can."""
-    kind = KINDS.get(series.kind)
-    if kind is None:
-        return Fault(Cause.KIND, f"kind {series.kind} is not in the catalogue")
-    if not series.source.isprintable():
-        return Fault(Cause.SOURCE, "the source's name has control characters")
-    if series.flags > FLAGS_MAX:
-        return Fault(Cause.FLAGS, f"flags {series.flags:#x} are not in the catalogue")
-    if len(series) and not _are_sayable(series.device_time_ms, series.received_time_ms):
-        return Fault(Cause.TIME, "a time lies outside the years 1 to 9999")
-    for number, column in series.columns.items():
-        spec = kind.by_number.get(number)
-        if spec is None or spec.is_bytes == isinstance(column, BytesColumn):
-            continue
-        if isinstance(column, BytesColumn) or column.present.any():
-            return Fault(Cause.FIELD, f"field {number} ({spec.name}) is of another type")
+        return Fault(Cause.BODY, str(error))
     return None
 
 
-def _are_sayable(*columns: Int64s) -> bool:
-    """Whether RFC 3339 and timestamptz can say all these instants."""
-    return all(
-        TIME_MS_MIN <= time_ms <= TIME_MS_MAX for column in columns for time_ms in column.tolist()
-    )
+def _whole(block: ReceivedBlock, fault: Fault) -> SetAside:
+    return SetAside(list(range(block.count)), None, fault, block.raw)
+
+
+def _miscounted(
+    blocks: Sequence[ReceivedBlock], block_of: Int64s, kinds: Sequence[KindColumns]
+) -> frozenset[int]:
+    """Blocks whose readings are not numbered 0 to count - 1, each once."""
+    counts = np.array([block.count for block in blocks], np.int64)
+    starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    hits = np.zeros(int(starts[-1]), np.int64)
+    heard = np.isin(np.arange(len(blocks)), block_of)
+    wrong = np.zeros(len(blocks), np.bool_)
+    for kind in kinds:
+        block = block_of[kind.place]
+        is_within = (kind.numbers >= 0) & (kind.numbers < counts[block])
+        wrong[block[~is_within]] = True
+        hits += np.bincount((starts[block] + kind.numbers)[is_within], minlength=len(hits))
+    wrong |= np.bincount(np.repeat(np.arange(len(blocks)), counts)[hits != 1],
+                         minlength=len(blocks)).astype(np.bool_)  # fmt: skip
+    return frozenset(np.flatnonzero(wrong & heard).tolist())
+
+
+class _Judgement:
+    """Which readings of sound bodies can be stored."""
+
+    def __init__(
+        self,
+        series: Sequence[Parsed],
+        block_of: Sequence[int],
+        gateways: Sequence[str],
+        grants: Grants | None,
+    ) -> None:
+        self._series, self._block_of, self._gateways = series, block_of, gateways
+        self._grants = grants
+        self._faults: dict[int, Fault] = {}  # by place of the series
+        self.accepted: list[Accepted] = []
+        self.aside: list[tuple[int, SetAside]] = []  # with the place of its series
+
+    def judge(
+        self, kinds: Sequence[KindColumns], mistyped: set[int], unsound: frozenset[int]
+    ) -> None:
+        """Sort the readings out; those of unsound blocks are set aside already."""
+        self._find_faults(kinds, mistyped)
+        names = {name: i for i, name in enumerate(dict.fromkeys(name for _, name in self._series))}
+        sources = list(names)
+        source_of = np.array([names[name] for _, name in self._series], np.int64)
+        blocks = np.array(self._block_of, np.int64)
+        refused = np.zeros(len(self._series), np.bool_)
+        refused[[*self._faults]] = True
+        if unsound:
+            refused |= np.isin(blocks, [*unsound])
+        for place, fault in self._faults.items():
+            if self._block_of[place] not in unsound:
+                self.aside.append((place, set_aside(self._columns(place), fault)))
+        for kind in kinds:
+            is_good = ~refused[kind.place]
+            is_good &= ~self._put_nowhere(kind, is_good)
+            if not is_good.any():
+                continue
+            kept = kind if is_good.all() else kind.take(np.flatnonzero(is_good))
+            of = kept.place
+            self.accepted.append(Accepted(kept, blocks[of], source_of[of], sources, self._gateways))
+
+    def _find_faults(self, kinds: Sequence[KindColumns], mistyped: set[int]) -> None:
+        granted: dict[tuple[str, str], Fault | None] = {}
+        for place, (wire, source) in enumerate(self._series):
+            key = (self._gateways[self._block_of[place]], source)
+            if key not in granted:
+                granted[key] = self._fault_of_source(*key)
+            if wire.kind not in KINDS:
+                words = f"kind {wire.kind} is not in the catalogue"
+                self._faults[place] = Fault(Cause.KIND, words)
+            elif wire.flags > FLAGS_MAX:
+                words = f"flags {wire.flags:#x} are not in the catalogue"
+                self._faults[place] = Fault(Cause.FLAGS, words)
+            elif (fault := granted[key]) is not None:
+                self._faults[place] = fault
+        for kind in kinds:
+            is_off = ~(_is_sayable(kind.device_time_ms) & _is_sayable(kind.received_time_ms))
+            for place in np.unique(kind.place[is_off]).tolist():
+                fault = Fault(Cause.TIME, "a time lies outside the years 1 to 9999")
+                self._faults.setdefault(place, fault)
+        for place in sorted(mistyped):
+            fault = Fault(Cause.FIELD, self._mistyped_words(place))
+            self._faults.setdefault(place, fault)
+
+    def _fault_of_source(self, gateway: str, source: str) -> Fault | None:
+        if not source.isprintable():
+            return Fault(Cause.SOURCE, "the source's name has control characters")
+        if self._grants is None or is_granted(gateway, self._grants[gateway], source):
+            return None
+        return Fault(Cause.GRANT, f"source {source} is not granted to {gateway}")
+
+    def _mistyped_words(self, place: int) -> str:
+        wire, _ = self._series[place]
+        known = KINDS[wire.kind].by_number if wire.kind in KINDS else {}
+        for column in wire.columns:
+            spec = known.get(column.field)
+            if spec is not None and spec.is_bytes != bool(column.blobs):
+                return f"field {column.field} ({spec.name}) is of another type"
+        return "a field is of another type"
+
+    def _put_nowhere(self, kind: KindColumns, is_good: Bools) -> Bools:
+        """(n,) which readings have a coordinate beyond the globe's; they are set aside."""
+        is_off = np.zeros(len(kind), np.bool_)
+        if kind.kind != _POSITION.number:
+            return is_off
+        for field_number, reach in _REACH_STEPS.items():
+            column = kind.columns.get(field_number)
+            if isinstance(column, NumberColumn):
+                is_off |= (column.values > reach) | (column.values < -reach)
+        is_off &= is_good
+        for place in np.unique(kind.place[is_off]).tolist():
+            rows = np.flatnonzero(is_off[kind.place == place])
+            self.aside.append((place, set_aside(self._columns(place).take(rows), NOWHERE)))
+        return is_off
+
+    def _columns(self, place: int) -> SeriesColumns:
+        """One series with all its fields, whatever they are."""
+        return columns_of([self._series[place]])[0]
+
+
+def _is_sayable(time_ms: Int64s) -> Bools:
+    """(n,) whether RFC 3339 and timestamptz can say an instant."""
+    found: Bools = (time_ms >= TIME_MS_MIN) & (time_ms <= TIME_MS_MAX)
+    return found
 
 
 def set_aside(series: SeriesColumns, fault: Fault) -> SetAside:

@@ -5,12 +5,12 @@ bindings, attributes and fence versions for their vehicle. A mark widens until a
 its revision tells the fold whether it widened meanwhile.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, select
+from sqlalchemy import ColumnElement, Connection, case, delete, literal_column, select
 
-from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import binding, dirty
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
@@ -20,47 +20,42 @@ Span = tuple[int, int]
 LEAD_GAP_MS = 30_000
 
 
+def _either(condition: ColumnElement[bool], one: Any, other: Any, name: str) -> Any:
+    return case((condition, one[name]), else_=other[name])
+
+
+def _widening(subject: str) -> Upsert:
+    return Upsert(
+        dirty,
+        [subject, "from_time", "to_time", "revision"],
+        [subject],
+        lambda new: {
+            "from_time": _either(new.from_time < dirty.c.from_time, new, dirty.c, "from_time"),
+            "to_time": _either(new.to_time > dirty.c.to_time, new, dirty.c, "to_time"),
+            # by the clock, so that a mark made anew never looks like one seen before
+            "revision": case(
+                (new.revision > dirty.c.revision, new.revision),
+                else_=dirty.c.revision + literal_column("1"),
+            ),
+        },
+    )
+
+
+_SOURCES, _VEHICLES = _widening("source_id"), _widening("vehicle_id")
+
+
 def mark_sources(conn: Connection, spans: Mapping[int, Span], now_ms: int) -> None:
     """New readings of sources between two device times, by source id."""
     reaching = {
         source_id: (max(from_ms - LEAD_GAP_MS, TIME_MS_MIN), min(to_ms + LEAD_GAP_MS, TIME_MS_MAX))
         for source_id, (from_ms, to_ms) in spans.items()
     }
-    _mark(conn, dirty.c.source_id, sorted(reaching.items()), now_ms)
+    _SOURCES.run(conn, [(key, *span, now_ms) for key, span in sorted(reaching.items())])
 
 
 def mark_vehicles(conn: Connection, spans: Mapping[str, Span], now_ms: int) -> None:
     """Something about vehicles changed between two instants, by vehicle id."""
-    _mark(conn, dirty.c.vehicle_id, sorted(spans.items()), now_ms)
-
-
-def _mark(
-    conn: Connection, subject: Any, spans: Iterable[tuple[int | str, Span]], now_ms: int
-) -> None:
-    rows = [
-        {subject.name: key, "from_time": from_ms, "to_time": to_ms, "revision": now_ms}
-        for key, (from_ms, to_ms) in spans
-    ]
-    if not rows:
-        return
-    statement = insert_into(conn, dirty)
-    new = statement.excluded
-    widened = statement.on_conflict_do_update(
-        index_elements=[subject],
-        set_={
-            "from_time": _either(new.from_time < dirty.c.from_time, new, dirty.c, "from_time"),
-            "to_time": _either(new.to_time > dirty.c.to_time, new, dirty.c, "to_time"),
-            # by the clock, so that a mark made anew never looks like one seen before
-            "revision": case(
-                (new.revision > dirty.c.revision, new.revision), else_=dirty.c.revision + 1
-            ),
-        },
-    )
-    conn.execute(widened, rows)
-
-
-def _either(condition: ColumnElement[bool], one: Any, other: Any, name: str) -> Any:
-    return case((condition, one[name]), else_=other[name])
+    _VEHICLES.run(conn, [(key, *span, now_ms) for key, span in sorted(spans.items())])
 
 
 def hand_over_sources(conn: Connection, now_ms: int) -> None:

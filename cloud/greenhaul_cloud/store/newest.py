@@ -4,11 +4,21 @@ import numpy as np
 from sqlalchemy import Connection, and_, or_
 
 from greenhaul_cloud.store.batch import Bools, KindBatch
-from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import latest
 from greenhaul_protocols.catalogue import TimeQuality
 
 _COLUMNS = [column.name for column in latest.columns]
+_NEWER = Upsert(
+    latest,
+    _COLUMNS,
+    ["source_id"],
+    lambda new: {name: new[name] for name in _COLUMNS if name != "source_id"},
+    lambda new: or_(
+        latest.c.device_time < new.device_time,
+        and_(latest.c.device_time == new.device_time, latest.c.digest < new.digest),
+    ),
+)
 FOLDABLE = [quality for quality in TimeQuality if quality.is_foldable]
 
 
@@ -24,13 +34,14 @@ def on_tracks(batch: KindBatch) -> Bools:
 def spans_of(batch: KindBatch, inserted: Bools) -> dict[int, tuple[int, int]]:
     """First and last device time of each source's new positions on tracks."""
     rows = np.flatnonzero(inserted & on_tracks(batch))
-    time_ms = batch.device_time_ms[rows].tolist()
-    spans: dict[int, tuple[int, int]] = {}
-    ids = batch.source_id[rows].tolist()
-    for source_id, at_ms in zip(ids, time_ms, strict=True):
-        # rows are in order of time within a source
-        spans[source_id] = (spans.get(source_id, (at_ms, at_ms))[0], at_ms)
-    return spans
+    if not len(rows):
+        return {}
+    # rows are in order of time within a source
+    ids, time_ms = batch.source_id[rows], batch.device_time_ms[rows]
+    borders = np.flatnonzero(np.diff(ids)) + 1
+    first, last = np.concatenate(([0], borders)), np.concatenate((borders, [len(ids)])) - 1
+    spans = zip(time_ms[first].tolist(), time_ms[last].tolist(), strict=True)
+    return dict(zip(ids[first].tolist(), spans, strict=True))
 
 
 def write_latest(conn: Connection, batch: KindBatch, inserted: Bools) -> None:
@@ -44,17 +55,4 @@ def write_latest(conn: Connection, batch: KindBatch, inserted: Bools) -> None:
     columns = {column.name: column.taken(newest) for column in batch.columns}
     absent = [None] * len(newest)
     ordered = [columns.get(name, absent) for name in _COLUMNS]
-    values = [dict(zip(_COLUMNS, row, strict=True)) for row in zip(*ordered, strict=True)]
-    statement = insert_into(conn, latest)
-    new = statement.excluded
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["source_id"],
-            set_={name: new[name] for name in _COLUMNS if name != "source_id"},
-            where=or_(
-                latest.c.device_time < new.device_time,
-                and_(latest.c.device_time == new.device_time, latest.c.digest < new.digest),
-            ),
-        ),
-        values,
-    )
+    _NEWER.run(conn, list(zip(*ordered, strict=True)))

@@ -1,26 +1,27 @@
 """Letting quarantined readings in, once their source is granted or their kind is known."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
 from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.faults import Cause
 from greenhaul_cloud.store.grants import is_granted
-from greenhaul_cloud.store.insertion import Accepted, insert_readings
+from greenhaul_cloud.store.insertion import insert_readings
 from greenhaul_cloud.store.inspection import (
-    NOWHERE,
-    fault_of,
+    Accepted,
+    Parsed,
     inspect,
-    off_the_earth,
+    inspect_series,
     receive_block,
 )
 from greenhaul_cloud.store.marks import mark_sources
 from greenhaul_cloud.store.settling import Ledger, load_ledgers, lock_epochs, save_ledgers
 from greenhaul_cloud.store.tables import gateway, quarantine
-from greenhaul_protocols.bulk import SeriesColumns, decode_columns
 from greenhaul_protocols.errors import DecodeError, Rejected
+from greenhaul_protocols.series import parse_body
 
 # Entries let in by one transaction: some megabytes; the intake waits no longer than for a flush.
 ENTRIES_MAX = 100
@@ -89,19 +90,15 @@ def _waiting(conn: Connection, gateway_id: str, after: int) -> Sequence[Any]:
 
 def _is_storable(row: Any) -> bool:
     try:
-        _series_of(row)
-    except Rejected:
+        series = _series_of(row)
+        judged = inspect_series(series, [0] * len(series), [row.gateway_id], None)
+    except (Rejected, DecodeError):
         return False
-    return True
+    return not judged.aside
 
 
 def _release(store: Store, conn: Connection, rows: Sequence[Any], now_ms: int) -> Released:
-    accepted = [
-        Accepted(i, row.gateway_id, series)
-        for i, row in enumerate(rows)
-        for series in _series_of(row)
-    ]
-    _require_granted(conn, accepted)
+    accepted = _accepted(conn, rows)
     if not accepted:
         return Released(0, 0, 0)
     done = insert_readings(store, conn, accepted, now_ms)
@@ -119,35 +116,46 @@ def _release(store: Store, conn: Connection, rows: Sequence[Any], now_ms: int) -
     )
     mark_sources(conn, done.spans, now_ms)
     duplicates = sum(len(numbers) for _, numbers in done.known)
-    total = sum(len(one.series) for one in accepted)
+    total = sum(len(one.readings) for one in accepted)
     return Released(len(rows), total - duplicates, duplicates)
 
 
-def _series_of(row: Any) -> list[SeriesColumns]:
-    """The readings of an entry. Raises Rejected when they still cannot be stored."""
-    if row.first == 0:
-        raise Rejected("a damaged block settles nothing; its gateway sends the readings again")
-    if row.source is None:
-        (found,) = inspect([receive_block(row.gateway_id, row.lane, row.raw)])
-        if found.aside:
-            raise Rejected(found.aside[0].fault.words)
-        return found.series
+def _accepted(conn: Connection, rows: Sequence[Any]) -> list[Accepted]:
+    """The readings of entries. Raises Rejected when some still cannot be stored."""
+    gateways = [row.gateway_id for row in rows]
+    query = select(gateway.c.id, gateway.c.sources).where(gateway.c.id.in_(gateways))
+    grants: dict[str, list[str]] = {name: [] for name in gateways}
+    grants |= {row.id: row.sources for row in conn.execute(query)}
+    series: list[Parsed] = []
+    block_of: list[int] = []
+    for i, row in enumerate(rows):
+        found = _series_of(row)
+        series += found
+        block_of += [i] * len(found)
     try:
-        series = decode_columns(row.raw)
+        judged = inspect_series(series, block_of, gateways, grants)
     except DecodeError as error:
         raise Rejected(str(error)) from error
-    for one, is_off in zip(series, off_the_earth(series), strict=True):
-        fault = fault_of(one) or (None if is_off is None else NOWHERE)
-        if fault is not None:
-            raise Rejected(fault.words)
-    return series
+    for _, aside in judged.aside:
+        if aside.fault.cause is Cause.GRANT:
+            raise Rejected(f"{aside.fault.words}; grant it first")
+        raise Rejected(aside.fault.words)
+    return judged.accepted
 
 
-def _require_granted(conn: Connection, accepted: Iterable[Accepted]) -> None:
-    for one in accepted:
-        query = select(gateway.c.sources).where(gateway.c.id == one.gateway)
-        patterns = conn.execute(query).scalar() or []
-        if not is_granted(one.gateway, patterns, one.series.source):
-            raise Rejected(
-                f"source {one.series.source} is not granted to {one.gateway}; grant it first"
-            )
+def _series_of(row: Any) -> list[Parsed]:
+    """The series of an entry. Raises Rejected when its bytes still cannot be read."""
+    if row.first == 0:
+        raise Rejected("a damaged block settles nothing; its gateway sends the readings again")
+    raw: bytes = row.raw
+    if row.source is None:
+        received = receive_block(row.gateway_id, row.lane, raw)
+        assert received.block is not None, "what is damaged has been rejected"
+        aside = inspect([received]).aside
+        if aside:
+            raise Rejected(aside[0][1].fault.words)
+        raw = received.block.inflate()
+    try:
+        return parse_body(raw)
+    except DecodeError as error:
+        raise Rejected(str(error)) from error

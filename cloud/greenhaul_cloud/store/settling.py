@@ -12,9 +12,9 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, select, tuple_
 
-from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import gateway_epoch, lane, quarantine
 from greenhaul_protocols.ranges import Pair, RangeSet
 from greenhaul_protocols.receipt import REFUSED_MAX, LaneState, Receipt
@@ -39,6 +39,27 @@ class Outcome(IntEnum):
 
 
 COUNTERS = ("stored", "duplicate", "quarantined", "dropped")
+
+
+_EPOCH_COLUMNS = ("gateway_id", "epoch", "revision", "first_block_time", "last_block_time")
+_MET = Upsert(
+    gateway_epoch,
+    _EPOCH_COLUMNS,
+    ["gateway_id", "epoch"],
+    lambda _new: {"revision": gateway_epoch.c.revision},
+)
+_REVISED = Upsert(
+    gateway_epoch,
+    _EPOCH_COLUMNS,
+    ["gateway_id", "epoch"],
+    lambda new: {"revision": new.revision, "last_block_time": new.last_block_time},
+)
+_SAVED = Upsert(
+    lane,
+    ("gateway_id", "epoch", "lane", "settled", *COUNTERS),
+    ["gateway_id", "epoch", "lane"],
+    lambda new: {name: new[name] for name in ("settled", *COUNTERS)},
+)
 
 
 def to_signed(word: int) -> int:
@@ -95,54 +116,50 @@ def lock_epochs(conn: Connection, keys: Iterable[EpochKey], now_ms: int) -> dict
     ordered = sorted((gateway, to_signed(epoch)) for gateway, epoch in keys)
     if not ordered:
         return {}
-    times = {"revision": 0, "first_block_time": now_ms, "last_block_time": now_ms}
-    conn.execute(
-        insert_into(conn, gateway_epoch).on_conflict_do_nothing(),
-        [{"gateway_id": gateway, "epoch": epoch, **times} for gateway, epoch in ordered],
+    # what is there is written as it was, which locks it
+    _MET.run(conn, [(gateway, epoch, 0, now_ms, now_ms) for gateway, epoch in ordered])
+    columns = gateway_epoch.c
+    query = (
+        select(columns.gateway_id, columns.epoch, columns.revision)
+        .where(_among(columns.gateway_id, columns.epoch, ordered))
+        .order_by(columns.gateway_id, columns.epoch)
+        .with_for_update()
     )
-    found = {}
-    for gateway, epoch in ordered:
-        query = select(gateway_epoch.c.revision).with_for_update()
-        query = query.where(gateway_epoch.c.gateway_id == gateway, gateway_epoch.c.epoch == epoch)
-        found[gateway, to_unsigned(epoch)] = int(conn.execute(query).scalar_one())
-    return found
+    return {(row.gateway_id, to_unsigned(row.epoch)): row.revision for row in conn.execute(query)}
 
 
 def load_ledgers(conn: Connection, keys: Iterable[EpochKey]) -> dict[LaneKey, Ledger]:
     """Every lane of the (locked) epochs."""
     found: dict[LaneKey, Ledger] = {}
-    for gateway, epoch in keys:
-        query = select(lane).where(lane.c.gateway_id == gateway, lane.c.epoch == to_signed(epoch))
-        for row in conn.execute(query):
-            counts = [row.stored, row.duplicate, row.quarantined, row.dropped]
-            found[gateway, epoch, row.lane] = Ledger(RangeSet(json.loads(row.settled)), counts)
+    wanted = [(gateway, to_signed(epoch)) for gateway, epoch in keys]
+    if not wanted:
+        return found
+    for row in conn.execute(select(lane).where(_among(lane.c.gateway_id, lane.c.epoch, wanted))):
+        counts = [row.stored, row.duplicate, row.quarantined, row.dropped]
+        key = (row.gateway_id, to_unsigned(row.epoch), row.lane)
+        found[key] = Ledger(RangeSet(json.loads(row.settled)), counts)
     return found
+
+
+def _among(
+    gateway: ColumnElement[str], epoch: ColumnElement[int], keys: Iterable[tuple[str, int]]
+) -> ColumnElement[bool]:
+    return tuple_(gateway, epoch).in_(list(keys))
 
 
 def save_ledgers(conn: Connection, ledgers: dict[LaneKey, Ledger]) -> None:
     """Write lanes, in order."""
-    if not ledgers:
-        return
     rows = [
-        {
-            "gateway_id": gateway,
-            "epoch": to_signed(epoch),
-            "lane": number,
-            "settled": json.dumps(list(ledger.settled), separators=(",", ":")),
-            **dict(zip(COUNTERS, ledger.counts, strict=True)),
-        }
+        (
+            gateway,
+            to_signed(epoch),
+            number,
+            json.dumps(list(ledger.settled), separators=(",", ":")),
+            *ledger.counts,
+        )
         for (gateway, epoch, number), ledger in ledgers.items()
     ]
-    rows.sort(key=lambda row: (row["gateway_id"], row["epoch"], row["lane"]))
-    statement = insert_into(conn, lane)
-    columns = ("settled", *COUNTERS)
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["gateway_id", "epoch", "lane"],
-            set_={name: statement.excluded[name] for name in columns},
-        ),
-        rows,
-    )
+    _SAVED.run(conn, sorted(rows))
 
 
 def make_receipts(
@@ -180,23 +197,11 @@ def receipt_for(conn: Connection, gateway: str, epoch: int, store_id: int, now_m
 
 
 def _write_revisions(conn: Connection, receipts: dict[EpochKey, Receipt], now_ms: int) -> None:
-    if not receipts:
-        return
-    statement = (
-        update(gateway_epoch)
-        .where(
-            gateway_epoch.c.gateway_id == bindparam("of_gateway"),
-            gateway_epoch.c.epoch == bindparam("of_epoch"),
-        )
-        .values(revision=bindparam("new_revision"), last_block_time=now_ms)
-    )
-    conn.execute(
-        statement,
-        [
-            {"of_gateway": gateway, "of_epoch": to_signed(epoch), "new_revision": one.revision}
-            for (gateway, epoch), one in sorted(receipts.items())
-        ],
-    )
+    rows = [
+        (gateway, to_signed(epoch), one.revision, now_ms, now_ms)
+        for (gateway, epoch), one in receipts.items()
+    ]
+    _REVISED.run(conn, sorted(rows))
 
 
 def _lane_state(

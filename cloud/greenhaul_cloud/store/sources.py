@@ -1,13 +1,13 @@
 """Sources: the names readings come under, as small integers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, func, literal, or_, select, update
+from sqlalchemy import Connection, func, or_, select
 
 from greenhaul_cloud.store.engine import Store
-from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.statements import Upsert, insert_into
 from greenhaul_cloud.store.tables import source
-from greenhaul_protocols.bulk import SeriesColumns
 
 # Names in one IN list; both engines take far more, planners slow down.
 _NAMES_MAX = 1_000
@@ -47,31 +47,35 @@ def _look_up(conn: Connection, names: list[str]) -> dict[str, int]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """That a source was heard: by what gateway, and up to when it was received there."""
+
+    received_ms: int
+    gateway: str
+
+
+_NOTED = Upsert(
+    source,
+    ["id", "name", "gateway_id", "last_received_time", "first_stored_time"],
+    ["id"],
+    lambda new: {
+        "gateway_id": new.gateway_id,
+        "last_received_time": new.last_received_time,
+        "first_stored_time": func.coalesce(source.c.first_stored_time, new.first_stored_time),
+    },
+    lambda new: or_(
+        source.c.last_received_time.is_(None),
+        source.c.last_received_time < new.last_received_time,
+    ),
+)
+
+
 def note_sources(
-    conn: Connection, heard: Iterable[tuple[int, str, SeriesColumns]], now_ms: int
+    conn: Connection, carried: Mapping[str, Carried], ids: Mapping[str, int], now_ms: int
 ) -> None:
-    """Who carried each source last, and up to when it was received; (id, gateway, series)."""
-    newest: dict[int, tuple[int, str]] = {}
-    for source_id, gateway, series in heard:
-        if len(series):
-            at = (int(series.received_time_ms.max()), gateway)
-            newest[source_id] = max(newest.get(source_id, at), at)
-    if not newest:
-        return
-    stored_at = literal(now_ms, source.c.first_stored_time.type)
-    is_newer = or_(
-        source.c.last_received_time.is_(None), source.c.last_received_time < bindparam("heard_at")
-    )
-    conn.execute(
-        update(source)
-        .where(and_(source.c.id == bindparam("of_source"), is_newer))
-        .values(
-            gateway_id=bindparam("carried_by"),
-            last_received_time=bindparam("heard_at"),
-            first_stored_time=func.coalesce(source.c.first_stored_time, stored_at),
-        ),
-        [
-            {"of_source": source_id, "heard_at": at, "carried_by": gateway}
-            for source_id, (at, gateway) in sorted(newest.items())
-        ],
-    )
+    """Who carried each source last, and up to when it was received."""
+    rows = [
+        (ids[name], name, one.gateway, one.received_ms, now_ms) for name, one in carried.items()
+    ]
+    _NOTED.run(conn, sorted(rows))

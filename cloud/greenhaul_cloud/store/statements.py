@@ -1,5 +1,6 @@
 """What every reader or writer needs and SQLAlchemy spells per engine."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -7,9 +8,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
+    bindparam,
     cast,
     func,
     insert,
+    select,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,3 +35,52 @@ def time_ms_of(conn: Connection, column: ColumnElement[Any]) -> ColumnElement[in
     if conn.dialect.name == "postgresql":
         return cast(func.extract("epoch", column) * 1000, BigInteger)
     return type_coerce(column, BigInteger)
+
+
+class Upsert:
+    """`INSERT … ON CONFLICT DO UPDATE` of thousands of rows at once, declared once.
+
+    PostgreSQL gets each column as one array, SQLite the rows without SQLAlchemy between: either is
+    many times faster than a statement a row. Columns are numbers, texts, bytes and instants.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[str],
+        keys: Sequence[str],
+        changes: Callable[[Any], Mapping[str, Any]],
+        where: Callable[[Any], ColumnElement[bool]] | None = None,
+    ) -> None:
+        """changes, where: of the row that is there, given the one that came (`excluded`)."""
+        self._columns = tuple(columns)
+        self._types = [table.c[name].type for name in columns]
+        arrays = (
+            func.unnest(bindparam(name, type_=postgresql.ARRAY(table.c[name].type)))
+            for name in columns
+        )
+        from_arrays = postgresql.insert(table).from_select(list(columns), select(*arrays))
+        of_row = sqlite.insert(table).values({name: bindparam(name) for name in columns})
+        self._postgres, self._sqlite = (
+            statement.on_conflict_do_update(
+                index_elements=list(keys),
+                set_=dict(changes(statement.excluded)),
+                where=where(statement.excluded) if where else None,
+            )
+            for statement in (from_arrays, of_row)
+        )
+        compiled = self._sqlite.compile(dialect=sqlite.dialect())
+        self._text = str(compiled)
+        # a constant would be a parameter of its own: write literal_column("1")
+        self._order = [columns.index(name) for name in compiled.positiontup or ()]
+
+    def run(self, conn: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows as the declared columns, in the order they are to be locked; none is fine."""
+        if not rows:
+            return
+        if conn.dialect.name == "postgresql":
+            arrays = map(list, zip(*rows, strict=True))
+            conn.execute(self._postgres, dict(zip(self._columns, arrays, strict=True)))
+        else:
+            order = self._order
+            conn.exec_driver_sql(self._text, [tuple(row[i] for i in order) for row in rows])

@@ -6,20 +6,19 @@ identity, then gateways, then marks), so two collectors never wait for each othe
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select, update
 
 from greenhaul_cloud.store.daily import FlushCounts, count_day, day_of
 from greenhaul_cloud.store.engine import Store
-from greenhaul_cloud.store.faults import Cause, Fault
-from greenhaul_cloud.store.grants import is_granted
-from greenhaul_cloud.store.insertion import Accepted, Drop, Insertion, insert_readings
-from greenhaul_cloud.store.inspection import ReceivedBlock, SetAside, inspect, set_aside
+from greenhaul_cloud.store.faults import Cause
+from greenhaul_cloud.store.insertion import Drop, Insertion, insert_readings
+from greenhaul_cloud.store.inspection import Accepted, ReceivedBlock, SetAside, inspect
 from greenhaul_cloud.store.marks import mark_sources
 from greenhaul_cloud.store.quarantine import Quarantined, keep_damaged, put_aside
 from greenhaul_cloud.store.settling import (
@@ -125,25 +124,18 @@ class _Flush:
         self._result.damaged = len(damaged)
         self._damaged.update(block.gateway for block in damaged)
         self._result.damaged_by.update(one.fault.cause for one in damaged if one.fault)
-        for block in known:
-            if block.block is not None:
-                self._blocks.append(block)
-                self._headers.append(block.block.header)
+        whole = [(block.block.header, block) for block in known if block.block is not None]
+        # in the order of their numbers, so that a lane's blocks can be settled as one
+        whole.sort(key=lambda pair: (*_lane_of(pair[0]), pair[0].first))
+        self._headers = [header for header, _ in whole]
+        self._blocks = [block for _, block in whole]
         keep_damaged(self._conn, damaged, self._now_ms)
         return grants
 
     def _judge(self, grants: dict[str, list[str]]) -> list[Accepted]:
-        accepted = []
-        for i, (block, found) in enumerate(zip(self._blocks, inspect(self._blocks), strict=True)):
-            self._aside += [(i, aside) for aside in found.aside]
-            for series in found.series:
-                if is_granted(block.gateway, grants[block.gateway], series.source):
-                    accepted.append(Accepted(i, block.gateway, series))
-                else:
-                    words = f"source {series.source} is not granted to {block.gateway}"
-                    fault = Fault(Cause.GRANT, words)
-                    self._aside.append((i, set_aside(series, fault)))
-        return accepted
+        found = inspect(self._blocks, grants)
+        self._aside = found.aside
+        return found.accepted
 
     def _settle(self, starts: NDArray[np.int64], drops: list[Drop], counts: FlushCounts) -> None:
         answered = {(header.gateway, header.epoch) for header in self._headers}
@@ -156,9 +148,9 @@ class _Flush:
             touched[key] = ledgers.setdefault(key, Ledger())
             return touched[key]
 
-        for header, (a, b) in zip(self._headers, pairwise(starts.tolist()), strict=True):
-            ledger = ledger_of(header.gateway, header.epoch, header.lane)
-            if header.count:
+        for header, a, b in self._runs(starts.tolist()):
+            ledger = ledger_of(*_lane_of(header))
+            if a < b:
                 counts.is_counted[a:b] = ledger.settle(header.first, counts.outcomes[a:b])
         for drop in drops:
             new = ledger_of(drop.gateway, drop.epoch, drop.lane).drop(drop.first, drop.last)
@@ -172,6 +164,20 @@ class _Flush:
         self._result.receipts = {key: receipts[key] for key in receipts if key in answered}
         self._note_gateways()
 
+    def _runs(self, starts: Sequence[int]) -> Iterator[tuple[BlockHeader, int, int]]:
+        """Blocks whose numbers follow one another, as one: its first header, and its outcomes."""
+        first: BlockHeader | None = None
+        begin = end = last = 0
+        for header, (a, b) in zip(self._headers, pairwise(starts), strict=True):
+            if first and _lane_of(first) == _lane_of(header) and header.first == last + 1:
+                end, last = b, header.last
+                continue
+            if first:
+                yield first, begin, end
+            first, begin, end, last = header, a, b, header.last
+        if first:
+            yield first, begin, end
+
     def _count(self, outcomes: Outcomes) -> None:
         stored, duplicate, quarantined, _ = np.bincount(outcomes, minlength=4).tolist()
         self._result.stored = stored
@@ -184,9 +190,12 @@ class _Flush:
     def _note_gateways(self) -> None:
         names = sorted({header.gateway for header in self._headers})
         if names:
-            self._conn.execute(
-                update(gateway)
-                .where(gateway.c.id == bindparam("of_gateway"))
-                .values(last_block_time=self._now_ms),
-                [{"of_gateway": name} for name in names],
-            )
+            is_one = gateway.c.id.in_(names)
+            # locked in order: an UPDATE takes rows as it finds them
+            query = select(gateway.c.id).where(is_one).order_by(gateway.c.id)
+            self._conn.execute(query.with_for_update())
+            self._conn.execute(update(gateway).where(is_one).values(last_block_time=self._now_ms))
+
+
+def _lane_of(header: BlockHeader) -> LaneKey:
+    return header.gateway, header.epoch, header.lane
