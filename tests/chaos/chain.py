@@ -132,6 +132,7 @@ class Gateway:
         clock: Clock | None = None,
         lookup: Lookup = look_up,
         ack_timeout_s: float = 5.0,
+        source: str = "808:1",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.clock = clock or Clock()
@@ -155,7 +156,7 @@ class Gateway:
             random=Random(1),
         )
         self.outbox.on_commit = self.uplink.note_commit
-        self.appended = 0
+        self.appended, self._source = 0, source
         self.outbox.start()
 
     def append(self, count: int, rubbish: Random | None = None) -> None:
@@ -163,11 +164,12 @@ class Gateway:
         first, self.appended = self.appended, self.appended + count
         readings = [
             Position(
-                source="808:1",
+                source=self._source,
                 device_time_ms=1_760_000_000_000 + i * 1000,
                 received_time_ms=0,
                 latitude_deg=30 + i % 1000 / 1000,
                 longitude_deg=112.0,
+                is_located=True,
                 items=rubbish.randbytes(60) if rubbish else None,
             )
             for i in range(first, self.appended)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cloud.test_derive_runner import REFOLD, Scene, refold, stay
+from tests.cloud.test_derive_runner import REFOLD, Scene, stay
 
 from greenhaul_cloud.derive.runner import Deriver
+from greenhaul_cloud.fold.refold import refold
 from greenhaul_cloud.shards.keeper import LEASE_S, ShardKeeper
 from greenhaul_cloud.shards.pieces import Piece, cut
 from greenhaul_cloud.shards.sharing import share_out

@@ -1,0 +1,68 @@
+"""kill -9 of collector, broker and database at random: what was sent is stored once, all of it."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import pytest
+from tests.chaos.collectors import Collectors, running
+from tests.chaos.database import Database, database
+
+KILLS, SOAK_KILLS = 5, 150
+# A collector is up after one to two seconds: some die while they start.
+PAUSE_S_MAX = 2.0
+
+
+def kill_at_random(folder: Path, engine: str, kills: int, seed: int) -> None:
+    """Each of the victims in turn, in random order; then count."""
+    print(f"seed={seed}")
+    random = Random(seed)
+    with ExitStack() as stack:
+        server = stack.enter_context(database()) if engine == "postgresql" else None
+        url = server.url if server else f"sqlite:///{folder}/store.db"
+        broker, collectors, fleet = stack.enter_context(running(folder, url))
+
+        def restart_broker() -> None:
+            broker.kill()
+            broker.start()
+
+        victims: list[Callable[[], None]] = [restart_broker, lambda: restart(collectors)]
+        if server:
+            victims.append(lambda: revive(server))
+        collectors.start("c")
+        fleet.start()
+        for number in range(kills):
+            time.sleep(random.uniform(0, PAUSE_S_MAX))  # any moment will do
+            if number % len(victims) == 0:
+                random.shuffle(victims)
+            victims[number % len(victims)]()
+        collectors.await_ready("c")
+        fleet.await_settled()
+        fleet.await_folded()
+        collectors.stop()
+        assert fleet.assert_exact() > 500
+
+
+def restart(collectors: Collectors) -> None:
+    """The collector; on SQLite the database dies with it."""
+    collectors.kill("c")
+    collectors.launch("c")
+
+
+def revive(server: Database) -> None:
+    """The database, which recovers from its log."""
+    server.kill()
+    server.start()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_what_was_sent_outlives_5_kills(tmp_path: Path, engine: str) -> None:
+    kill_at_random(tmp_path, engine, KILLS, 808)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_what_was_sent_outlives_50_kills_of_each(tmp_path: Path, engine: str) -> None:
+    kill_at_random(tmp_path, engine, SOAK_KILLS, Random().randrange(10**6))

@@ -1,0 +1,101 @@
+"""Two collectors on one PostgreSQL: they share the shards, and one takes over when one dies."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+from tests.chaos.chain import until
+from tests.chaos.collectors import Collectors, Fleet, running
+from tests.chaos.database import Database, database
+
+TAKEN_S_MAX = 10.0
+PIECES = 16
+
+
+@pytest.fixture
+def server() -> Iterator[Database]:
+    """A database of the test's own."""
+    with database() as made:
+        yield made
+
+
+def connected(collectors: Collectors, name: str) -> set[str]:
+    """Pieces whose sessions at the broker a collector has just now."""
+    found: set[str] = set()
+    for line in collectors.log(name).splitlines():
+        piece = line.partition("shards=")[2][:5]
+        if "event=broker_connected" in line:
+            found.add(piece)
+        elif "event=shards_left" in line:
+            found.discard(piece)
+    return found
+
+
+def holds(collectors: Collectors, name: str, pieces: set[str]) -> bool:
+    """Whether a collector has opened the sessions of all these."""
+    return pieces <= connected(collectors, name)
+
+
+def take_turns(
+    collectors: Collectors, *, kills: int, overlap_s: float, random: Random
+) -> list[float]:
+    """Two at a time; one after another dies, and another comes. How long each taking over took."""
+    took = []
+    alive = ["c0", "c1"]
+    for name in alive:
+        collectors.start(name)
+    for number in range(kills):
+        until(
+            lambda: [len(collectors.shards(name)) for name in alive] == [PIECES // 2] * 2,
+            "each has half",
+        )
+        assert not collectors.shards(alive[0]) & collectors.shards(alive[1])
+        time.sleep(overlap_s * random.uniform(0.5, 1.5))  # any moment will do
+        victim = random.choice(alive)
+        alive.remove(victim)
+        orphans = collectors.shards(victim)
+        collectors.kill(victim)
+        killed_s = time.monotonic()
+        survivor = alive[0]
+        until(partial(holds, collectors, survivor, orphans), "its shards are taken")
+        took.append(time.monotonic() - killed_s)
+        alive.append(f"c{number + 2}")
+        collectors.start(alive[-1])
+    return took
+
+
+def play(folder: Path, server: Database, *, kills: int, overlap_s: float, seed: int) -> None:
+    print(f"seed={seed}")
+    with running(folder, server.url) as (_, collectors, fleet):
+        fleet.start()
+        took = take_turns(collectors, kills=kills, overlap_s=overlap_s, random=Random(seed))
+        print(f"taken over after {', '.join(f'{one:.1f} s' for one in took)}")
+        settle(collectors, fleet, server)
+    assert max(took) <= TAKEN_S_MAX
+
+
+def settle(collectors: Collectors, fleet: Fleet, server: Database) -> None:
+    """Everything sent is stored once, and nobody waited in a circle."""
+    fleet.await_settled()
+    fleet.await_folded()
+    collectors.stop()
+    assert fleet.assert_exact() > 500
+    for name in [path.stem for path in collectors.folder.glob("*.log")]:
+        assert "Traceback" not in collectors.log(name), collectors.log(name)
+    assert server.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = 'greenhaul'") == [
+        (0,)
+    ]
+
+
+def test_a_dead_collectors_shards_are_taken_and_nothing_is_lost(
+    tmp_path: Path, server: Database
+) -> None:
+    play(tmp_path, server, kills=1, overlap_s=2.0, seed=808)
+
+
+@pytest.mark.soak
+def test_ten_minutes_of_overlap_with_kills(tmp_path: Path, server: Database) -> None:
+    play(tmp_path, server, kills=20, overlap_s=30.0, seed=Random().randrange(10**6))
