@@ -1,5 +1,8 @@
 """Blocks on the wire: a header that says which readings, a CRC, a compressed body.
 
+Every collector reads format 1, zlib. Format 2, packed, goes to those whose receipts say they read
+it, where it is smaller.
+
 CRC-32 (as in zlib) is taken over the header fields in a fixed little-endian layout, then the
 gateway id in UTF-8, then the body as it travels:
 
@@ -15,9 +18,15 @@ from enum import IntEnum
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
+from greenhaul_protocols.packing import pack_body, unpack_body
 from greenhaul_protocols.uplink_pb2 import Block as WireBlock
 
-FORMAT = 1
+# 1: the body is compressed by zlib. 2: it is packed, see packing.py.
+FORMAT, FORMAT_PACKED = 1, 2
+# What this version reads: a collector says it in its receipts.
+FORMAT_MAX = FORMAT_PACKED
+# A packed body costs its reader some microseconds more; it travels where it saves a sixteenth.
+_SAVED_MIN = 16
 # One MQTT message; small enough that live blocks wait under a second behind one on a slow link,
 # and under every cloud broker's limit (the smallest common one is 128 KiB).
 BLOCK_SIZE_MAX = 64 * 1024
@@ -67,11 +76,14 @@ class Block:
 
     header: BlockHeader
     body: bytes
+    block_format: int = FORMAT
 
     def inflate(self) -> bytes:
         """The protobuf `Body`. Raises DecodeError if it does not inflate, or to too much."""
         if not self.header.count:
             return b""
+        if self.block_format == FORMAT_PACKED:
+            return unpack_body(self.body, BODY_SIZE_MAX)
         inflater = zlib.decompressobj()
         try:
             body = inflater.decompress(self.body, BODY_SIZE_MAX)
@@ -86,16 +98,20 @@ class DamagedBlock(DecodeError):
     """The CRC does not fit, or it is no block at all: nothing it says can be believed."""
 
 
-def wrap_block(header: BlockHeader, body: bytes = b"") -> bytes:
+def wrap_block(header: BlockHeader, body: bytes = b"", *, format_max: int = FORMAT) -> bytes:
     """Bytes to publish. body: a protobuf `Body`, not compressed; empty for a hello.
 
-    Raises EncodeError for a header that the wire cannot carry.
+    format_max: what the reader is known to read; the format is then whatever is smaller. Raises
+    EncodeError for a header that the wire cannot carry.
     """
     if bool(header.count) != bool(body):
         raise EncodeError(f"a block of {header.count} readings with a body of {len(body)} bytes")
-    packed = zlib.compress(body, _LEVEL) if body else b""
+    block_format, content = FORMAT, zlib.compress(body, _LEVEL) if body else b""
+    packed = pack_body(body) if body and format_max >= FORMAT_PACKED else None
+    if packed is not None and len(packed) <= len(content) - len(content) // _SAVED_MIN:
+        block_format, content = FORMAT_PACKED, packed
     wire = WireBlock(
-        format=FORMAT,
+        format=block_format,
         gateway=header.gateway,
         epoch=header.epoch,
         lane=header.lane,
@@ -106,8 +122,8 @@ def wrap_block(header: BlockHeader, body: bytes = b"") -> bytes:
         wall_ms=header.wall_ms,
         wall_quality=header.wall_quality,
         asks_receipt=header.asks_receipt,
-        crc=_crc(header, packed),
-        body=packed,
+        crc=_crc(header, content, block_format),
+        body=content,
     )
     return wire.SerializeToString()
 
@@ -136,12 +152,12 @@ def unwrap_block(data: bytes) -> Block:
     )
     if wire.crc != _crc(header, wire.body, wire.format):
         raise DamagedBlock("CRC does not fit")
-    if wire.format != FORMAT:
-        raise DecodeError(f"block format {wire.format}; this version reads {FORMAT}")
-    return Block(header, wire.body)
+    if not FORMAT <= wire.format <= FORMAT_MAX:
+        raise DecodeError(f"block format {wire.format}; this version reads 1 to {FORMAT_MAX}")
+    return Block(header, wire.body, wire.format)
 
 
-def _crc(header: BlockHeader, body: bytes, block_format: int = FORMAT) -> int:
+def _crc(header: BlockHeader, body: bytes, block_format: int) -> int:
     fields = _CRC_HEADER.pack(
         block_format,
         header.epoch,
