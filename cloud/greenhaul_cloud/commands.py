@@ -19,7 +19,7 @@ from greenhaul_cloud.config import CloudConfig, read_secret
 from greenhaul_cloud.fence_file import read_features
 from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_cloud.store import accounts, registry
-from greenhaul_cloud.store.engine import Store, migrate, open_store
+from greenhaul_cloud.store.engine import Store, describe_store, migrate, open_store
 from greenhaul_cloud.store.fences import put_fence
 from greenhaul_cloud.store.gateways import put_gateway
 from greenhaul_cloud.store.scope import EVERYTHING
@@ -32,11 +32,13 @@ _SHELL = "(command line)"
 
 
 def check(config: CloudConfig, args: argparse.Namespace) -> int:
-    """Says that the settings are fit; reads no database, opens no port."""
+    """Says that the settings are fit, and what the store is; makes nothing, opens no port."""
     basemap = config.console.basemap
     if basemap and not basemap.is_file():
         raise ConfigError(f"{args.config}: console.basemap: {basemap}: no such file")
+    described = describe_store(config.store.full_url)
     print(f"{args.config}: well; store {config.store.url}, API on {config.api.listen}")
+    print(f"store: {described}")
     return 0
 
 

@@ -152,7 +152,7 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "check the settings; opens no port, broker or database",
+        "check the settings and say what the store is; opens no port or broker",
         "check -c cloud.toml",
         _configured(commands.check),
     ),

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from secrets import randbits
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -27,7 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from greenhaul_cloud.store.claims import Claims
 from greenhaul_cloud.store.driver import Driver
-from greenhaul_cloud.store.migrating import is_empty, require_current, upgrade
+from greenhaul_cloud.store.migrating import is_empty, require_current, revision_of, upgrade
 from greenhaul_cloud.store.postgres import PostgresDriver
 from greenhaul_cloud.store.sqlite import SqliteDriver
 from greenhaul_cloud.store.statements import insert_into
@@ -82,6 +83,11 @@ class Store:
         with self.read() as conn:
             conn.execute(select(store_identity.c.store_id)).one()
 
+    def tidy(self) -> None:
+        """Give back what deleted rows took. Raises Unavailable."""
+        with _named_errors():
+            self.driver.tidy(self._engine)
+
     @cached_property
     def claims(self) -> Claims:
         """What this process is at; see that nobody else is."""
@@ -128,6 +134,27 @@ def open_store(url: str, now_ms: int, *, timezone: str = "Asia/Shanghai") -> Sto
         engine.dispose()
         raise
     return Store(engine, driver, store_id, ZoneInfo(timezone))
+
+
+def describe_store(url: str) -> str:
+    """What is at `url`, for people: engine, version, extension, schema. Makes nothing.
+
+    Raises ConfigError for a URL or a setting we must not run with, Unavailable when the database
+    does not answer.
+    """
+    driver = _driver_of(url)
+    file = make_url(url).database
+    if isinstance(driver, SqliteDriver) and file and not Path(file).exists():
+        return "SQLite, not made yet"
+    engine = driver.create_engine(url)
+    try:
+        with _named_errors():
+            driver.check(engine)
+            with engine.connect() as conn:
+                schema = "empty" if is_empty(conn) else f"schema {revision_of(conn) or 'not ours'}"
+                return f"{driver.describe(conn)}, {schema}"
+    finally:
+        engine.dispose()
 
 
 def migrate(url: str) -> None:
