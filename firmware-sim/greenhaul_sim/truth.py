@@ -1,14 +1,15 @@
 """A city of which everything is known: where each truck is each second, and what it really visits.
 
 An engine that sees only reports, late, doubled and noisy, is held against it. Visits are those of
-the path that joins the places of each second by straight lines, told second by second and cut to
-a millisecond by halving.
+the path that joins the places of each second by straight lines, asked for in steps of a quarter of
+a second and cut to a millisecond by halving.
 """
 
 import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from greenhaul_sim.motion import Phase, Traits, Truck
 from greenhaul_sim.streets import Point, StreetMap, build_town
@@ -18,8 +19,10 @@ from greenhaul_sim.truth_plane import EllipsoidPlane
 # Fences are looked up by squares of this side.
 _SQUARE_M = 250.0
 
-# Halvings that cut a second below a millisecond.
-_HALVINGS = 11
+# A truck is asked for this often each second, lest it pass a corner unseen; and halvings that cut
+# such a step below a millisecond.
+_STEPS_PER_S = 4
+_HALVINGS = 9
 
 # Drivers differ; the last of these speeds where the street is free.
 _SPEED_FACTORS = (0.85, 0.95, 1.0, 1.25)
@@ -109,49 +112,77 @@ def _drive(town: StreetMap, seed: int, number: int, duration_s: int) -> list[Mom
     return moments
 
 
+Box = tuple[float, float, float, float]
+
+
 class _Squares:
     """Fences by the squares their boxes reach into."""
 
     def __init__(self, fences: list[TrueFence]) -> None:
-        self._held: dict[tuple[int, int], list[TrueFence]] = defaultdict(list)
+        self._held: dict[tuple[int, int], list[tuple[TrueFence, Box]]] = defaultdict(list)
         for fence in fences:
-            west, south, east, north = (int(v // _SQUARE_M) for v in fence.shape.bounds())
+            box = fence.shape.bounds()
+            west, south, east, north = (int(v // _SQUARE_M) for v in box)
             for x in range(west, east + 1):
                 for y in range(south, north + 1):
-                    self._held[x, y].append(fence)
+                    self._held[x, y].append((fence, box))
 
-    def around(self, place: Point) -> list[TrueFence]:
-        """Fences that may hold a place."""
-        return self._held.get((int(place.x_m // _SQUARE_M), int(place.y_m // _SQUARE_M)), [])
+    def around(self, place: Point) -> dict[str, TrueFence]:
+        """Fences that hold a place, by id."""
+        near = self._held.get((int(place.x_m // _SQUARE_M), int(place.y_m // _SQUARE_M)), ())
+        return {
+            fence.fence_id: fence
+            for fence, (west, south, east, north) in near
+            if west <= place.x_m <= east
+            and south <= place.y_m <= north
+            and fence.shape.holds(place)
+        }
 
 
 def _visits(vehicle: int, drive: list[Moment], near: _Squares) -> Iterator[TrueVisit]:
     entered_s: dict[str, float] = {}
     shapes: dict[str, TrueFence] = {}
-    for second, moment in enumerate(drive):
-        inside = {f.fence_id: f for f in near.around(moment.place) if f.shape.holds(moment.place)}
+    before = 0.0, drive[0].place
+    for now in _steps(drive):
+        inside = near.around(now[1])
         for fence_id in entered_s.keys() - inside.keys():
-            left_s = _crossing_s(shapes[fence_id], drive, second)
+            left_s = _crossing_s(shapes[fence_id], before, now)
             yield TrueVisit(vehicle, fence_id, entered_s.pop(fence_id), left_s)
         for fence_id in inside.keys() - entered_s.keys():
             shapes[fence_id] = inside[fence_id]
-            entered_s[fence_id] = _crossing_s(inside[fence_id], drive, second) if second else 0.0
+            entered_s[fence_id] = _crossing_s(inside[fence_id], before, now) if now[0] else 0.0
+        before = now
     for fence_id, since_s in entered_s.items():
         yield TrueVisit(vehicle, fence_id, since_s, None)
 
 
-def _crossing_s(fence: TrueFence, drive: list[Moment], second: int) -> float:
-    """When the edge was crossed within the second that ended now."""
-    begin, end = drive[second - 1].place, drive[second].place
+Step = tuple[float, Point]  # seconds, place
+
+
+def _steps(drive: list[Moment]) -> Iterator[Step]:
+    """Where a truck is, several times a second while it moves."""
+    yield 0.0, drive[0].place
+    for second, (begin, end) in enumerate(pairwise(moment.place for moment in drive)):
+        if begin != end:
+            for part in (step / _STEPS_PER_S for step in range(1, _STEPS_PER_S)):
+                yield second + part, _between(begin, end, part)
+        yield second + 1.0, end
+
+
+def _between(begin: Point, end: Point, part: float) -> Point:
+    return Point(begin.x_m + part * (end.x_m - begin.x_m), begin.y_m + part * (end.y_m - begin.y_m))
+
+
+def _crossing_s(fence: TrueFence, before: Step, now: Step) -> float:
+    """When the edge was crossed between two steps."""
+    (begin_s, begin), (end_s, end) = before, now
     was_inside = fence.shape.holds(begin)
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        place = Point(
-            begin.x_m + middle * (end.x_m - begin.x_m), begin.y_m + middle * (end.y_m - begin.y_m)
-        )
-        low, high = (middle, high) if fence.shape.holds(place) == was_inside else (low, middle)
-    return second - 1 + high
+        is_same = fence.shape.holds(_between(begin, end, middle)) == was_inside
+        low, high = (middle, high) if is_same else (low, middle)
+    return begin_s + high * (end_s - begin_s)
 
 
 def _fast_runs(drive: list[Moment], limit_kmh: float) -> Iterator[tuple[float, float]]:

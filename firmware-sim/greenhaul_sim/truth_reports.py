@@ -141,7 +141,7 @@ def _report(vehicle: int, second: int, moment: Moment, error: Point, plane: Plan
         latitude_deg,
         longitude_deg,
         round(moment.speed_kmh, 1),
-        round(moment.heading_deg, 1),
+        round(moment.heading_deg),  # terminals say whole degrees
         round(moment.odometer_km, 1),
         moment.phase not in _STANDING,
     )

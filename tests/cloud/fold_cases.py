@@ -55,14 +55,16 @@ def fence(*rings: Ring, **properties: Any) -> Fence:
 
 
 def track(rows: Iterable[tuple[float, ...]], digests: Sequence[int] | None = None) -> Track:
-    """A track of (seconds, east_m, north_m[, speed_kmh[, odometer_km[, ignition]]])."""
-    table = [(*row, *(np.nan, np.nan, -1)[len(row) - 3 :]) for row in rows]
+    """A track of (seconds, east_m, north_m), then, as far as is said, speed_kmh, odometer_km,
+    ignition and heading_deg."""
+    table = [(*row, *(np.nan, np.nan, -1, np.nan)[len(row) - 3 :]) for row in rows]
     points = [degrees(row[1], row[2]) for row in table]
     return Track.of(
         [START_MS + round(row[0] * 1000) for row in table],
         [latitude for _, latitude in points],
         [longitude for longitude, _ in points],
         speed_kmh=[row[3] for row in table],
+        heading_deg=[row[6] for row in table],
         odometer_km=[row[4] for row in table],
         ignition=[int(row[5]) for row in table],
         digest=range(len(table)) if digests is None else digests,
@@ -76,7 +78,7 @@ def seconds(time_ms: int | None) -> float | None:
 
 def random_track(rng: random.Random, size: int) -> Track:
     """Hovers on a 10 m grid around the south edge of SQUARE: in, out, in the hysteresis, exactly on
-    the edge; parks, falls silent, jumps away, says two things at once."""
+    the edge, past its corners; parks, falls silent, jumps away, says two things at once; turns."""
     rows: list[tuple[float, ...]] = []
     time_s, east, north, odometer = 0.0, 50.0, rng.choice((-50.0, 50.0)), 100.0
     is_parked = False
@@ -87,14 +89,14 @@ def random_track(rng: random.Random, size: int) -> Track:
         step = 10 * rng.choice((-6, -3, -2, -1, -1, 0, 0, 1, 1, 2, 3, 6))
         north = min(max(north + (step / 4 if is_parked else step), -70), 90)
         if not is_parked:
-            east = min(max(east + 10 * rng.choice((-1, 0, 0, 1)), 10), 90)
+            east = min(max(east + 10 * rng.choice((-8, -1, 0, 0, 1, 8)), -30), 130)
             odometer += rng.choice((0, 0.1))
         if rng.random() < 0.02:
             east, north = east + 3000 if east < 1000 else 50, rng.choice((-50.0, 50.0))
         speed = 0.0 if is_parked else rng.choice((0.0, 20.0, 40.0, 50.0, 60.0, 80.0, np.nan))
-        rows.append(
-            (time_s, east, north, speed, rng.choice((np.nan, odometer)), rng.choice((-1, 0, 1)))
-        )
+        heading = rng.choice((np.nan, 0, 45, 90, 180, 270, 300))
+        odometer_km, ignition = rng.choice((np.nan, odometer)), rng.choice((-1, 0, 1))
+        rows.append((time_s, east, north, speed, odometer_km, ignition, heading))
     return track(rows, [rng.randrange(2**62) for _ in rows])
 
 

@@ -69,9 +69,71 @@ def test_the_path_counts_and_not_the_readings_on_it() -> None:
 
 
 def test_passing_through_between_two_readings_is_a_visit_if_it_lasts() -> None:
-    rows = [(0, -205, 50), (60, 395, 50)]
-    assert stays(rows, confirm_s=6) == [(20.5, "crossing", 30.5, "crossing", "certain")]
+    rows = [(0, -55, 50), (20, 145, 50), (30, 245, 50)]
+    assert stays(rows, confirm_s=6) == [(5.5, "crossing", 15.5, "crossing", "certain")]
     assert stays(rows, confirm_s=6.1) == []
+
+
+def test_a_pass_no_longer_than_the_path_may_be_off_is_possible() -> None:
+    """100 m inside: 0.1 m/s² of 31 s are 96 m, of 32 s 102 m."""
+    for duration_s, certainty in ((31, "certain"), (32, "possible")):
+        [visit] = judged([(0, -55, 50), (duration_s, 145, 50)], confirm_s=0).visits
+        assert visit.entered_by == "crossing"
+        assert {visit.entered_certainty, visit.left_certainty, visit.certainty} == {certainty}
+    # one reading inside, and there is nothing to doubt
+    [visit] = judged([(0, -55, 50), (20, 50, 50), (60, 145, 50)], confirm_s=0).visits
+    assert visit.certainty == "certain"
+
+
+def test_a_visit_that_may_have_ended_before_a_short_pass_is_possible() -> None:
+    """Out by the west, past the corner of the square, and away to the south."""
+    rows = [(0, 50, 50), (10, -50, 60), (50, 50, -40), (100, 50, -100), (150, 50, -100)]
+    [visit] = judged(rows, confirm_s=60, hysteresis_m=0).visits
+    assert ends(visit) == (0, "first_reading", pytest.approx(34), "crossing", "possible")
+    assert (visit.entered_certainty, visit.left_certainty) == ("certain", "possible")
+
+
+EXACT: dict[str, Any] = {"confirm_s": 0, "hysteresis_m": 0}
+TURN = [(0, -50, 20, 36, np.nan, -1, 90), (20, 20, -50, 36, np.nan, -1, 180)]
+
+
+def test_a_truck_that_says_whither_is_followed_around_the_corner() -> None:
+    """From the west heading east, to the south heading south: by way of the square's corner."""
+    assert judged(TURN, path="straight", **EXACT).visits == ()
+    [visit] = judged(TURN, **EXACT).visits
+    entered_s, left_s = seconds(visit.entered_ms), seconds(visit.left_ms)
+    assert entered_s is not None
+    assert left_s is not None
+    assert entered_s == pytest.approx(20 - left_s, abs=0.01)
+    assert 5 < entered_s < 9
+
+
+def test_a_truck_that_brakes_is_where_it_would_be() -> None:
+    """It drives on at 36 km/h and stands at a light, or it does not say how fast."""
+    rows = [(0, -100, 50, 36, np.nan, -1, 90), (20, 20, 50, 0, np.nan, -1, 90)]
+    [visit] = judged([*rows, (80, 20, 50)], **EXACT).visits
+    assert seconds(visit.entered_ms) == pytest.approx(12.6, abs=0.1)
+    [visit] = judged([row[:3] for row in rows], **EXACT).visits
+    assert seconds(visit.entered_ms) == pytest.approx(20 * 100 / 120, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ((36, np.nan), (36, 180)),  # one end does not say whither
+        ((np.nan, 90), (36, 180)),  # or how fast
+        ((36, 270), (36, 180)),  # away from where it went
+        ((0, 90), (0, 180)),  # never on its way
+    ],
+)
+def test_what_is_not_said_or_not_believed_leaves_the_path_straight(
+    said: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    rows = [
+        (*row[:3], speed, np.nan, -1, heading)
+        for row, (speed, heading) in zip(TURN, said, strict=True)
+    ]
+    assert judged(rows, **EXACT).visits == ()
 
 
 def test_a_dip_of_the_path_into_the_hysteresis_starts_the_hold_anew() -> None:

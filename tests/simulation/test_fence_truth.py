@@ -11,6 +11,7 @@ from tests.cloud.fold_cases import Kept
 from tests.simulation.truth_cases import (
     found_in,
     reported,
+    reported_on,
     scored,
     stays_of,
     track_of,
@@ -51,16 +52,33 @@ def test_every_second_reported_finds_every_visit_at_its_instant(truth: Truth) ->
     tracks = reported(truth, 1)
     score = scored(true_stays(truth), found_in(tracks, versions_of(truth, **PLAIN)), tracks)
     assert score.found_share == 1
-    assert score.certain_precision > 0.998  # corners cut within one second are visits, too
-    assert score.error_s(0.95) < 0.01  # a truck that stops is put to the stop line
+    assert score.certain_precision == 1
+    assert score.error_s(0.95) < 0.02  # a truck that stops is put to the stop line
 
 
-@pytest.mark.parametrize(
-    ("every_s", "found", "precision"), [(10, 0.994, 0.995), (30, 0.96, 0.99), (60, 0.90, 0.95)]
-)
-def test_visits_are_found_between_reports(
-    truth: Truth, every_s: int, found: float, precision: float
-) -> None:
+# By seconds between reports: the share of visits that reports alone tell of (measured elsewhere on
+# trucks in a city), the least share to find, the least when no speed and heading help, the least
+# share of certain visits that are real.
+TARGETS = {
+    10: (0.922, 0.994, 0.994, 0.995),
+    30: (0.754, 0.980, 0.960, 0.995),
+    60: (0.626, 0.945, 0.870, 0.995),
+}
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def every_s(request: pytest.FixtureRequest) -> int:
+    every: int = request.param
+    return every
+
+
+def test_the_truth_is_neither_easier_nor_harder_than_cities_are(truth: Truth, every_s: int) -> None:
+    told = reported_on(truth, reported(truth, every_s))
+    assert told == pytest.approx(TARGETS[every_s][0], abs=0.04)
+
+
+def test_visits_are_found_between_reports(truth: Truth, every_s: int) -> None:
+    _, found, _, precision = TARGETS[every_s]
     tracks = reported(truth, every_s)
     score = scored(true_stays(truth), found_in(tracks, versions_of(truth, **PLAIN)), tracks)
     assert score.found_share >= found
@@ -70,13 +88,24 @@ def test_visits_are_found_between_reports(
         assert score.error_s(0.95) <= 4
 
 
+def test_straight_paths_find_fewer_visits_and_are_certain_of_no_more(
+    truth: Truth, every_s: int
+) -> None:
+    _, curved, straight, precision = TARGETS[every_s]
+    tracks, versions = reported(truth, every_s), versions_of(truth, **PLAIN, path="straight")
+    score = scored(true_stays(truth), found_in(tracks, versions), tracks)
+    assert straight <= score.found_share
+    assert every_s == 10 or score.found_share < curved
+    assert score.certain_precision >= precision
+
+
 def test_with_hysteresis_and_hold_the_visits_are_those_of_the_same_definitions(
     truth: Truth,
 ) -> None:
     versions, tracks = versions_of(truth), reported(truth, 10)
     by_the_second = stays_of(found_in(reported(truth, 1), versions))
     score = scored(by_the_second, found_in(tracks, versions), tracks)
-    assert score.found_share >= 0.98
+    assert score.found_share >= 0.99
     assert score.certain_precision >= 0.99
 
 

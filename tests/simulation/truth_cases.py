@@ -72,6 +72,18 @@ def true_stays(truth: Truth) -> dict[Key, list[Stay]]:
     return stays
 
 
+def reported_on(truth: Truth, tracks: Sequence[Track]) -> float:
+    """The share of true visits with a report from inside: all that reports alone can tell."""
+    asked = seen = 0
+    for visit in truth.visits:
+        time_s = tracks[visit.vehicle].device_time_ms / 1000
+        left_s = OPEN_S if visit.left_s is None else visit.left_s
+        if left_s > time_s[0] and visit.entered_s < time_s[-1]:
+            asked += 1
+            seen += bool(((time_s >= visit.entered_s) & (time_s <= left_s)).any())
+    return seen / asked
+
+
 def stays_of(visits: Mapping[Key, Sequence[Visit]]) -> dict[Key, list[Stay]]:
     """Visits as the engine tells them, in seconds."""
     return {key: [_stay(visit) for visit in found] for key, found in visits.items()}

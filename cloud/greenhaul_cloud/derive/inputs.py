@@ -21,7 +21,7 @@ from greenhaul_cloud.store.tables import vehicle_attributes
 from greenhaul_cloud.store.tracks import Bound, first_from, last_before, load_track
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
-_FIELDS = ("latitude_deg", "longitude_deg", "speed_kmh", "odometer_km", "status")
+_FIELDS = ("latitude_deg", "longitude_deg", "speed_kmh", "heading_deg", "odometer_km", "status")
 _STATUS_IGNITION = 1  # JT/T 808 status bit 0: ACC on
 
 
@@ -80,6 +80,7 @@ class StoredReadings:
             columns.values["latitude_deg"],
             columns.values["longitude_deg"],
             columns.values["speed_kmh"],
+            columns.values["heading_deg"],
             columns.values["odometer_km"],
             np.where(np.isnan(status), np.int8(-1), is_on),
             columns.digest,

@@ -12,6 +12,7 @@ from greenhaul_cloud.fences.model import (
     NEVER_MS,
     Attributes,
     FenceVersion,
+    PathKind,
     Scope,
     Settings,
     Severity,
@@ -24,7 +25,7 @@ __all__ = ["FeatureError", "attributes_of", "parse_feature"]
 
 PROPERTIES = (
     "id", "name", "severity", "datum", "valid_from", "valid_to", "confirm_s", "hysteresis_m",
-    "gap_s", "gap_m", "timezone", "applies_to", "rules", "radius_m", "half_width_m", "ends",
+    "gap_s", "gap_m", "path", "timezone", "applies_to", "rules", "radius_m", "half_width_m", "ends",
 )  # fmt: skip
 
 # A confirmation or a gap of a day is not meant; neither is a hysteresis as wide as a city.
@@ -123,7 +124,11 @@ def _refuse_slips(properties: Mapping[str, Any]) -> None:
 
 def _settings(properties: Mapping[str, Any]) -> Settings:
     default = Settings()
+    path = properties.get("path", default.path)
+    if path not in get_args(PathKind):
+        raise FeatureError(f"path: {path!r} is not one of {', '.join(get_args(PathKind))}")
     return Settings(
+        path=path,
         confirm_s=_number(properties, "confirm_s", default.confirm_s, 0, SECONDS_MAX),
         hysteresis_m=_number(properties, "hysteresis_m", default.hysteresis_m, 0, HYSTERESIS_M_MAX),
         gap_s=_number(properties, "gap_s", default.gap_s, 0.001, SECONDS_MAX),

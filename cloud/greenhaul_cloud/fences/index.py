@@ -14,8 +14,10 @@ import numpy as np
 import shapely
 
 from greenhaul_cloud.fences.chords import Complexes
+from greenhaul_cloud.fences.curves import Curves, no_curves
 from greenhaul_cloud.fences.edges import EDGE_CLEARANCE_M, Edges, Pairs
 from greenhaul_cloud.fences.model import FenceVersion
+from greenhaul_cloud.fences.pieces import CURVED, STRAIGHT, Pieces, pieces_of
 from greenhaul_cloud.fences.survey import (
     Bools,
     Cuts,
@@ -52,11 +54,23 @@ class FenceIndex:
         self._area_tree = shapely.STRtree(self._areas)
         self._area_tree.query(shapely.Point(0, 0))  # trees are built when first asked
         self._edges = Edges(self.versions, self._areas)
+        self.is_straight = np.array([v.settings.path == "straight" for v in self.versions], bool)
 
-    def survey(self, longitude_deg: Float64s, latitude_deg: Float64s, drawn: Bools) -> Survey:
-        """Survey a path of n points; `drawn` (n - 1,) says which segments are straight path."""
+    def survey(
+        self,
+        longitude_deg: Float64s,
+        latitude_deg: Float64s,
+        drawn: Bools,
+        curves: Curves | None = None,
+    ) -> Survey:
+        """Survey a path of n points; `drawn` (n - 1,) says along which segments there is a path.
+
+        It is straight but for `curves`; of fences that ask for a straight path it is always.
+        """
         held = self.held(longitude_deg, latitude_deg)
-        return Survey(len(longitude_deg), held, self.meet(longitude_deg, latitude_deg, drawn))
+        return Survey(
+            len(longitude_deg), held, self.meet(longitude_deg, latitude_deg, drawn, curves)
+        )
 
     def held(self, longitude_deg: Float64s, latitude_deg: Float64s) -> Indices:
         """(2, m) slot and point of every point held by an area."""
@@ -86,49 +100,71 @@ class FenceIndex:
         is_touching: Bools = shapely.dwithin(self._areas[slot], points, _TOUCH_DEG)
         return is_touching & ~self._edges.is_circle[slot]
 
-    def meet(self, longitude_deg: Float64s, latitude_deg: Float64s, drawn: Bools) -> Meetings:
+    def meet(
+        self,
+        longitude_deg: Float64s,
+        latitude_deg: Float64s,
+        drawn: Bools,
+        curves: Curves | None = None,
+    ) -> Meetings:
         """What a path of n points has to do with edges; arguments as of `survey`."""
         at = longitude_deg + 1j * latitude_deg
         run = np.zeros(len(at), complex)
         run[:-1] = np.where(drawn, np.diff(at), 0)
-        parts = list(self._parts(at, run))
+        pieces = self._pieces(at, run, curves or no_curves())
+        parts = list(self._parts(pieces))
         nears, on_edges, cut_rows = zip(*parts, strict=True) if parts else ((), (), ())
         nothing = np.empty((2, 0), np.intp)
         columns = list(zip(_NO_CUTS, *cut_rows, strict=True))
         keys, part, place = (np.concatenate(column) for column in columns)
-        # Each run of pieces is in order; a stable sort merges them.
-        order = np.argsort(keys, kind="stable")
-        slot, segment = np.divmod(keys[order], max(len(at), 1))
+        slot, piece = np.divmod(keys, max(len(pieces), 1))
+        segment, part = pieces.segment[piece], pieces.low[piece] + part * pieces.width[piece]
+        order = np.lexsort((part, segment, slot))
         return Meetings(
             np.concatenate((nothing, *nears), axis=1),
             np.concatenate((nothing, *on_edges), axis=1),
-            Cuts(slot, segment, part[order], place[order]),
+            Cuts(slot[order], segment[order], part[order], place[order]),
         )
 
-    def _parts(self, at: Complexes, run: Complexes) -> Iterator[tuple[Indices, Indices, _CutRows]]:
+    def _pieces(self, at: Complexes, run: Complexes, curves: Curves) -> Pieces:
+        """The path as straight pieces; curves that keep away from all edges are left out."""
+        is_drawn = run[curves.segment] != 0
+        corners = curves.corners()
+        low = corners.real.min(axis=0) + 1j * corners.imag.min(axis=0)
+        high = corners.real.max(axis=0) + 1j * corners.imag.max(axis=0)
+        busy = np.flatnonzero(is_drawn & self.is_busy(low, high - low))
+        return pieces_of(at, run, curves.take(busy), bool(self.is_straight.any()))
+
+    def _parts(self, pieces: Pieces) -> Iterator[tuple[Indices, Indices, _CutRows]]:
         """(slot, point) near an edge, (slot, point) on one, and cut rows, of runs of pieces."""
         if not self.versions:
             return
-        busy = np.flatnonzero(self._edges.is_busy(at, run))
+        busy = np.flatnonzero(self._edges.is_busy(pieces.at, pieces.run))
         for low in range(0, len(busy), PIECES_MAX):
-            pairs = self._edges.pairs(at, run, busy[low : low + PIECES_MAX])
+            pairs = self._edges.pairs(pieces.at, pieces.run, busy[low : low + PIECES_MAX])
+            is_point = pairs.piece < pieces.points
             where = np.stack((pairs.slot, pairs.piece))
             hysteresis_m = self._edges.hysteresis_m[pairs.slot]
-            near = where[:, (pairs.distance_m <= hysteresis_m) & (hysteresis_m > 0)]
-            on_edge = where[:, pairs.distance_m <= EDGE_CLEARANCE_M]
-            yield near, on_edge, self._cut_rows(at, run, pairs)
+            is_near = is_point & (pairs.distance_m <= hysteresis_m) & (hysteresis_m > 0)
+            is_on_edge = is_point & (pairs.distance_m <= EDGE_CLEARANCE_M)
+            whose = pieces.whose[pairs.piece]
+            asked = whose != np.where(self.is_straight[pairs.slot], CURVED, STRAIGHT)
+            yield where[:, is_near], where[:, is_on_edge], self._cut_rows(pieces, pairs, asked)
 
-    def _cut_rows(self, at: Complexes, run: Complexes, pairs: Pairs) -> _CutRows:
-        """(slot × points + segment, part, class after) of every change within drawn segments."""
-        size = len(at)
+    def _cut_rows(self, pieces: Pieces, pairs: Pairs, is_asked: Bools) -> _CutRows:
+        """(slot × pieces + piece, part, class after) of every change within pieces."""
+        size, at, run = len(pieces), pieces.at, pieces.run
         key = pairs.slot * size + pairs.piece
-        crosses, is_near = np.isfinite(pairs.crossings), np.isfinite(pairs.lows)
-        is_met = crosses.any(axis=1) | is_near.any(axis=1)
-        keys, group = np.unique(key[is_met], return_inverse=True)
+        crosses = np.isfinite(pairs.crossings) & is_asked[:, None]
+        is_near = np.isfinite(pairs.lows) & is_asked[:, None]
+        met = np.flatnonzero(crosses.any(axis=1) | is_near.any(axis=1))
+        # What a curve's piece ends in is said by the next one, whether or not that meets anything.
+        followed = met[pieces.successors(pairs.piece[met])]
+        keys, group = np.unique(np.append(key[met], key[followed] + 1), return_inverse=True)
         if len(keys) == 0:
             return _NO_CUTS
         group_of_pair = np.full(len(key), -1)
-        group_of_pair[is_met] = group
+        group_of_pair[met] = group[: len(met)]
         crossing_group = group_of_pair[np.nonzero(crosses)[0]]
         band_group = group_of_pair[np.nonzero(is_near)[0]]
         has_crossing = np.zeros(len(keys), bool)
@@ -160,7 +196,7 @@ class FenceIndex:
         is_inside[ask] = self.contains(row_slot[ask], asked[ask])
         # The middle of a piece that runs along a slanted edge is rounded off it, to either side.
         is_along = np.zeros(len(keys), bool)
-        is_along[group_of_pair[is_met & pairs.is_along]] = True
+        is_along[group_of_pair[met[pairs.is_along[met]]]] = True
         doubtful = np.flatnonzero(ask & ~is_inside & is_along[rows_group])
         is_inside[doubtful] = self._touches(row_slot[doubtful], asked[doubtful])
         is_inside = is_inside[_last_true(ask)]

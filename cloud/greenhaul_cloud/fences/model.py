@@ -15,6 +15,10 @@ from greenhaul_cloud.fences.rules import Rule, RuleName
 
 Severity = Literal["info", "warning", "serious"]
 
+# How the way between two readings is drawn: by their speeds and headings where they say any, or
+# straight and even.
+PathKind = Literal["curve", "straight"]
+
 # The ends of time: far outside every instant RFC 3339 can say, well inside 64 bits.
 ALWAYS_MS = -(2**62)
 NEVER_MS = 2**62
@@ -56,6 +60,7 @@ class Settings:
     hysteresis_m: float = 20.0
     gap_s: float = 120.0
     gap_m: float = 2000.0
+    path: PathKind = "curve"
 
     @property
     def confirm_ms(self) -> int:

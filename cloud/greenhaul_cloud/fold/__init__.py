@@ -3,8 +3,13 @@
 Where the text leaves a choice:
 
 * The *path* must stay beyond the hysteresis, so the hold is measured between the instants at which
-  the straight line between readings passes the hysteresis, not between readings. A truck that
-  passes through between two readings has a visit if it was beyond for long enough.
+  the path between readings passes the hysteresis, not between readings. A truck that passes through
+  between two readings has a visit if it was beyond for long enough.
+* The path is a curve where both readings say speed and heading (`fences.curves`), unless the fence
+  asks for `"path": "straight"`; else straight and even. Held against trucks known second by second
+  the curve finds more visits at every interval, and their instants nearer.
+* A pass that no reading saw, and that is no longer than the path may be off, is possible
+  (`glimpses`).
 * First known inside, a truck needs no hold: at its first reading, and where a fence begins to bind.
 * Two neighbouring readings are parked if both say speed 0, and both say ACC off or their odometers
   do not differ. What comes of noise then counts for nothing, except that a reading strictly on the

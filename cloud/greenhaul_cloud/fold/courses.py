@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Settings
-from greenhaul_cloud.fences.survey import Cuts, class_of
+from greenhaul_cloud.fences.survey import IN_NEAR, Cuts, class_of
+from greenhaul_cloud.fold.glimpses import glimpsed
 from greenhaul_cloud.fold.path import cut_instants_ms
 from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
 from greenhaul_cloud.fold.stays import Events
@@ -102,7 +103,8 @@ class Courses:
         self._is_break = np.zeros(max(self._size - 1, 0), bool)
         self._is_break[fleet.first[1:-1] - 1] = True
         drawn = self._segments.drawn(index.settings) & ~self._is_break
-        self._meetings = index.meet(fleet.track.longitude_deg, fleet.track.latitude_deg, drawn)
+        at = fleet.track.longitude_deg, fleet.track.latitude_deg
+        self._meetings = index.meet(*at, drawn, self._segments.curves)
         self._near = self._keys(*self._meetings.near)
         self._on_edge = self._keys(*self._meetings.on_edge)
 
@@ -178,7 +180,8 @@ class Courses:
         streams = _merged(begins, *met)
         slot, vehicle = streams // vehicles, streams % vehicles
         begin_keys = slot * size + first[vehicle]
-        time_ms, cut_keys, cut_ms, cut_place = self._timed(cuts, known, place)
+        time_ms = self._track.device_time_ms
+        cut_keys, cut_ms, cut_place, cut_glimpsed = self._timed(cuts, known, place)
         is_later = ~_is_in(known, np.sort(begin_keys))
         # A reading comes after all cuts of the segment that leads to it.
         keys = np.concatenate((begin_keys * 2, known[is_later] * 2, cut_keys * 2 + 1))
@@ -187,27 +190,39 @@ class Courses:
             (time_ms[begin_keys % size], time_ms[known[is_later] % size], cut_ms)
         )[order]
         places = np.concatenate((self._places(begin_keys), place[is_later], cut_place))[order]
+        is_glimpse = np.zeros(len(keys), bool)
+        is_glimpse[len(keys) - len(cut_keys) :] = cut_glimpsed
         point = keys[order] // 2
         stream = np.searchsorted(streams, point // size * vehicles + self._vehicle[point % size])
         is_hard = np.zeros(len(streams), bool)
         is_hard[np.searchsorted(streams, met[1])] = True
-        return Events(stream, at_ms, places), slot, vehicle, is_hard
+        return Events(stream, at_ms, places, is_glimpse[order]), slot, vehicle, is_hard
 
     def _timed(
         self, cuts: Cuts, known: Indices, place: Uint8s
-    ) -> tuple[Int64s, Indices, Int64s, Uint8s]:
-        """Times of readings; keys, instants and places of the cuts that say something new."""
+    ) -> tuple[Indices, Int64s, Uint8s, Bools]:
+        """Keys, instants, places of the cuts that say something new, and which are glimpses."""
         time_ms = self._track.device_time_ms
         keys = cuts.slot * self._size + cuts.segment
         starts_as = place[np.searchsorted(known, keys)]
         kept = (cuts.part > 0) | (cuts.place != starts_as)
-        keys, segment, part = keys[kept], cuts.segment[kept], cuts.part[kept]
+        keys, segment, part, after = (
+            keys[kept],
+            cuts.segment[kept],
+            cuts.part[kept],
+            cuts.place[kept],
+        )
+        is_straight = self._index.is_straight[cuts.slot[kept]]
+        starts_inside = starts_as[kept] >= IN_NEAR
+        is_glimpse = glimpsed(
+            self._segments, keys, segment, part, after, starts_inside, is_straight
+        )
         begin_ms = time_ms[segment]
         duration_ms = time_ms[segment + 1] - begin_ms if len(segment) else begin_ms
         cut_ms = cut_instants_ms(begin_ms, duration_ms, part, _is_in(keys, self._on_edge))
         is_last = np.ones(len(keys), bool)
         is_last[:-1] = (np.diff(keys) != 0) | (np.diff(cut_ms) != 0)
-        return time_ms, keys[is_last], cut_ms[is_last], cuts.place[kept][is_last]
+        return keys[is_last], cut_ms[is_last], after[is_last], is_glimpse[is_last]
 
 
 def _merged(*columns: Indices) -> Indices:

@@ -29,7 +29,10 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class StayColumns:
-    """Visits of one vehicle and one fence version each, all of them certain, as columns (m,)."""
+    """Visits of one vehicle and one fence version each, as columns (m,).
+
+    Certain, but for those that begin by a glimpse.
+    """
 
     vehicle: Indices
     slot: Indices
@@ -96,6 +99,7 @@ def fold_fleet(
         stays = stays_of(course.events, confirm_ms[course.slot], last_ms[course.vehicle])
         is_hard = course.is_hard | (begins_ms[course.slot] > first_ms[course.vehicle])
         is_hard |= _are_gapped(fleet, course, stays)
+        is_hard[stays.stream[stays.glimpses > stays.is_glimpsed]] = True
         for stream in np.flatnonzero(is_hard).tolist():
             version = index.versions[int(course.slot[stream])]
             hard.add((int(course.vehicle[stream]), version.fence_id))
@@ -189,10 +193,21 @@ def _objects(columns: StayColumns, index: FenceIndex) -> Iterator[tuple[int, int
     rows = zip(
         columns.vehicle.tolist(), columns.slot.tolist(), stays.entered_ms.tolist(),
         stays.entered_confirmed_ms.tolist(), stays.is_first_reading.tolist(),
-        stays.left_ms.tolist(), stays.left_confirmed_ms.tolist(), strict=True,
+        stays.left_ms.tolist(), stays.left_confirmed_ms.tolist(), stays.is_glimpsed.tolist(),
+        strict=True,
     )  # fmt: skip
-    for vehicle, slot, entered_ms, confirmed_ms, is_first, left_ms, left_confirmed_ms in rows:
+    for (
+        vehicle,
+        slot,
+        entered_ms,
+        confirmed_ms,
+        is_first,
+        left_ms,
+        left_confirmed_ms,
+        doubt,
+    ) in rows:
         has_left = left_ms != NEVER_MS
+        certainty = Certainty.POSSIBLE if doubt else Certainty.CERTAIN
         yield (
             vehicle,
             slot,
@@ -200,12 +215,13 @@ def _objects(columns: StayColumns, index: FenceIndex) -> Iterator[tuple[int, int
                 fence_version=index.versions[slot].version,
                 entered_ms=entered_ms,
                 entered_by=How.FIRST_READING if is_first else How.CROSSING,
-                entered_certainty=Certainty.CERTAIN,
+                entered_certainty=certainty,
                 left_ms=left_ms if has_left else None,
                 left_by=How.CROSSING if has_left else How.OPEN,
-                left_certainty=Certainty.CERTAIN if has_left else None,
-                certainty=Certainty.CERTAIN,
+                left_certainty=certainty if has_left else None,
+                certainty=certainty,
                 entered_confirmed_ms=confirmed_ms,
                 left_confirmed_ms=left_confirmed_ms if has_left else None,
+                gaps_ms=((entered_ms, confirmed_ms),) if doubt else (),
             ),
         )

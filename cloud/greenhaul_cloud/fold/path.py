@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import FenceVersion, Settings
 from greenhaul_cloud.fences.survey import IN_NEAR, Survey
+from greenhaul_cloud.fold.glimpses import glimpsed
 from greenhaul_cloud.fold.presence import Presence
 from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
 from greenhaul_cloud.fold.track import Track
@@ -37,6 +38,7 @@ class Step:
     from_place: int = 0  # GAP: class before
     to_time_ms: int = 0  # GAP: when it reappears
     confirm_ms: int | None = None  # the hold from now on, where another version's begins
+    is_glimpse: bool = False  # in a pass that no reading saw, too short to be sure of
 
     def apply(self, presence: Presence) -> None:
         """Tell the state machine."""
@@ -46,6 +48,8 @@ class Step:
             presence.jump(self.time_ms, self.from_place, self.to_time_ms, self.place)
         elif self.kind == STILL:
             presence.stand(self.time_ms, self.place)
+        elif self.is_glimpse:
+            presence.glimpse(self.time_ms, self.place)
         else:
             presence.occupy(self.time_ms, self.place)
 
@@ -64,7 +68,8 @@ class Path:
     def survey(self) -> Survey:
         """Classes of readings and cuts of segments, found once for all versions."""
         drawn = self.segments.drawn(self.index.settings)
-        return self.index.survey(self.track.longitude_deg, self.track.latitude_deg, drawn)
+        at = self.track.longitude_deg, self.track.latitude_deg
+        return self.index.survey(*at, drawn, self.segments.curves)
 
     def slot(self, version: FenceVersion) -> int:
         """The version's place in the index."""
@@ -110,6 +115,7 @@ class WindowPath:
         self.places = np.zeros(size, np.uint8)
         self.is_on_edge = np.zeros(size, bool)
         self.kinds = np.zeros(max(size - 1, 0), np.uint8)
+        self._segments = path.segments
         cuts = []
         for phase, (_, version) in enumerate(window.phases):
             here = self._phase == phase
@@ -133,6 +139,11 @@ class WindowPath:
         segment, part, place = segment[kept], part[kept], place[kept]
         order = np.lexsort((part, segment))
         segment, part, place = segment[order], part[order], place[order]
+        is_straight = np.array([v.settings.path == "straight" for _, v in self.window.phases])
+        self._cut_is_glimpse = glimpsed(
+            self._segments, segment, segment, part, place,
+            self.places[segment] >= IN_NEAR, is_straight[self._phase[segment]],
+        )  # fmt: skip
         start_ms = self.time_ms[segment]
         duration_ms = self.time_ms[segment + 1] - start_ms
         self._cut_ms = cut_instants_ms(start_ms, duration_ms, part, self.is_on_edge[segment])
@@ -163,9 +174,13 @@ class WindowPath:
         is_last[:-1] = (np.diff(segment) != 0) | (np.diff(time_ms) != 0)
         rows = zip(
             segment[is_last].tolist(), time_ms[is_last].tolist(),
-            self._cut_place[first:last][is_last].tolist(), strict=True,
+            self._cut_place[first:last][is_last].tolist(),
+            self._cut_is_glimpse[first:last][is_last].tolist(), strict=True,
         )  # fmt: skip
-        return [Step(i, _ALONG, at_ms, place) for i, at_ms, place in rows]
+        return [
+            Step(i, _ALONG, at_ms, place, is_glimpse=is_glimpse)
+            for i, at_ms, place, is_glimpse in rows
+        ]
 
     def _end_steps(self, low: int, high: int) -> list[Step]:
         """What the reading at the end of each segment adds to the path that led to it."""

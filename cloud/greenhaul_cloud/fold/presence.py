@@ -34,7 +34,7 @@ class Presence:
         self._confirm_since_ms: int | None = None
         self._run: _Run | None = None
         self._beyond_since_ms: int | None = None
-        self._gaps_ms: list[int] = []  # gaps whose doubt waits for the pending transition
+        self._gaps_ms: list[int] = []  # gaps and glimpses whose doubt waits for what is pending
 
     def begin(self, time_ms: int, how: How, certainty: Certainty) -> None:
         """First known inside: presence needs no confirmation."""
@@ -81,6 +81,14 @@ class Presence:
             self._beyond_since_ms = None
         elif self._beyond_since_ms is None:
             self._beyond_since_ms = time_ms
+
+    def glimpse(self, time_ms: int, place: int) -> None:
+        """The path is inside at `place`, but in a pass too short to be sure of: a stay that begins
+        or goes on by it does so possibly."""
+        self.pass_time(time_ms)
+        if (self.side is Side.INSIDE) == (self._run is not None):
+            self._gaps_ms.append(time_ms)
+        self.occupy(time_ms, place, _Run(time_ms, How.CROSSING, Certainty.POSSIBLE))
 
     def stand(self, time_ms: int, place: int) -> None:
         """A parked truck is seen at `place`: it does not cross, but it can be seen to be back."""

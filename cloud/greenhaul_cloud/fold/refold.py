@@ -110,14 +110,28 @@ def refold(
     counted = _Counted(readings)
     known = Known(counted, as_of_ms)
     for fence_id, resumption in resumptions.items():
+        held = stored.get(fence_id, StoredFold())
         visits = visits_of(resumption.transitions, version_at(resumption.windows))
+        visits = _with_frozen(visits, held, frozen_before_ms)
         if resumption.replaced or has_wanting(resumption.windows):
-            held = stored.get(fence_id, StoredFold())
             result = _result_of(resumption, visits, held, spans, known, why)
             if not result.is_unchanged:
                 results[fence_id] = result
         due_ms = min(due_ms, next_deadline_ms(visits, resumption.windows, as_of_ms))
     return VehicleRefold(results, readings_read + counted.readings_read, due_ms)
+
+
+def _with_frozen(
+    visits: Sequence[Visit], held: StoredFold[K], frozen_before_ms: int
+) -> Sequence[Visit]:
+    """The visits, those over before the oldest kept reading as they were judged: a version that
+    begins in their time came too late for them."""
+    frozen = {
+        visit.entered_ms: visit
+        for _, visit in held.visits
+        if visit.left_confirmed_ms is not None and visit.left_confirmed_ms < frozen_before_ms
+    }
+    return [frozen.get(visit.entered_ms, visit) for visit in visits] if frozen else visits
 
 
 @lru_cache(maxsize=2)

@@ -40,7 +40,9 @@ def rejudged(
     """
     before = {visit for _, visit in held.visits}
     differing = [visit.span for visit in before.symmetric_difference(visits)]
-    reach = joined([*resumption.replaced, *known.reach(changes), *differing])
+    frozen_ms = resumption.frozen_before_ms
+    met = joined([*resumption.replaced, *known.reach(changes), *differing])
+    reach = [(max(low, frozen_ms), high) for low, high in met if high >= frozen_ms]
     again = [visit for visit in visits if visit not in before or _meets(visit.span, reach)]
     entered_again = {visit.entered_ms for visit in again}
     entered = {visit.entered_ms for visit in visits}
@@ -55,10 +57,8 @@ def rejudged(
     found += [_renamed(violation, visits) for violation in resumption.speeding]
     wanting = [violation for _, violation in held.violations if violation.rule in WANTING]
     if wanting or has_wanting(resumption.windows):
-        frozen_ms = resumption.frozen_before_ms
-        kept_since = [(max(low, frozen_ms), high) for low, high in reach if high >= frozen_ms]
-        found += [violation for violation in wanting if not meets(violation, kept_since)]
-        found += judge_wanting(visits, resumption.windows, known, kept_since)
+        found += [violation for violation in wanting if not meets(violation, reach)]
+        found += judge_wanting(visits, resumption.windows, known, reach)
     return ordered(found)
 
 

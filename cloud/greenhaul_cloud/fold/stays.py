@@ -24,17 +24,22 @@ Indices = NDArray[np.intp]
 class Events:
     """From `time_ms` on the path of a stream is of class `place`: columns, by stream and in order.
 
-    A stream is one vehicle and one fence; its first event is its first reading.
+    A stream is one vehicle and one fence; its first event is its first reading. is_glimpse: inside
+    in a pass too short to be sure of.
     """
 
     stream: Indices
     time_ms: Int64s
     place: Uint8s
+    is_glimpse: Bools
 
 
 @dataclass(frozen=True, slots=True)
 class Stays:
-    """Visits as columns, by stream and time. `left_ms`, `left_confirmed_ms`: NEVER_MS if open."""
+    """Visits as columns, by stream and time. `left_ms`, `left_confirmed_ms`: NEVER_MS if open.
+
+    is_glimpsed: begins by a glimpse. glimpses: by how many it begins or goes on.
+    """
 
     stream: Indices
     entered_ms: Int64s
@@ -42,12 +47,15 @@ class Stays:
     is_first_reading: Bools
     left_ms: Int64s
     left_confirmed_ms: Int64s
+    is_glimpsed: Bools
+    glimpses: Indices
 
     def take(self, which: Bools | Indices) -> "Stays":
         """The chosen stays."""
         return Stays(
             self.stream[which], self.entered_ms[which], self.entered_confirmed_ms[which],
             self.is_first_reading[which], self.left_ms[which], self.left_confirmed_ms[which],
+            self.is_glimpsed[which], self.glimpses[which],
         )  # fmt: skip
 
 
@@ -60,7 +68,9 @@ def stays_of(events: Events, confirm_ms: Int64s, last_ms: Int64s) -> Stays:
     is_last = np.append(is_first[1:], True)[: len(stream)]
     until_ms[is_last] = last_ms[stream[is_last]]
     is_inside = place >= IN_NEAR
-    run_began_ms = time_ms[_last_true(is_first | _changes(is_inside))]
+    begins_run = is_first | _changes(is_inside)
+    run = _last_true(begins_run)
+    glimpses = events.is_glimpse & is_inside & begins_run
     hold_ms = np.maximum(confirm_ms, HOLD_MS_MIN)[stream]
     is_held = ((place == IN_FAR) | (place == OUT_FAR)) & (until_ms - time_ms >= hold_ms)
     # What the first reading says of the side needs no confirmation.
@@ -70,12 +80,16 @@ def stays_of(events: Events, confirm_ms: Int64s, last_ms: Int64s) -> Stays:
     differs[1:] |= ~is_first[said][1:] & (side[1:] != side[:-1])
     turn = said[differs]
     begins = is_first[turn]
-    instant_ms = np.where(begins, time_ms[turn], run_began_ms[turn])
+    instant_ms = np.where(begins, time_ms[turn], time_ms[run[turn]])
     confirmed_ms = time_ms[turn] + np.where(begins, 0, hold_ms[turn])
     entry = np.flatnonzero(is_inside[turn])
     turn_stream = np.append(stream[turn], -1)
     has_left = turn_stream[entry + 1] == turn_stream[entry]
     leave = np.where(has_left, entry + 1, 0)
+    began = run[turn[entry]]
+    over = np.searchsorted(stream, stream[began], side="right")
+    ended = np.where(has_left, run[turn[leave]], over) if len(entry) else began
+    seen = np.append(0, np.cumsum(glimpses))
     return Stays(
         turn_stream[entry],
         instant_ms[entry],
@@ -83,13 +97,17 @@ def stays_of(events: Events, confirm_ms: Int64s, last_ms: Int64s) -> Stays:
         begins[entry],
         np.where(has_left, instant_ms[leave], NEVER_MS),
         np.where(has_left, confirmed_ms[leave], NEVER_MS),
+        glimpses[began],
+        seen[ended] - seen[began],
     )
 
 
 def _without_repeats(events: Events) -> Events:
     """Events that change nothing left out."""
     kept = _changes(events.stream) | _changes(events.place)
-    return Events(events.stream[kept], events.time_ms[kept], events.place[kept])
+    return Events(
+        events.stream[kept], events.time_ms[kept], events.place[kept], events.is_glimpse[kept]
+    )
 
 
 def _changes(column: NDArray[np.generic]) -> Bools:

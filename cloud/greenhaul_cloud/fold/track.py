@@ -14,14 +14,16 @@ Int8s = NDArray[np.int8]
 class Track:
     """Positions of one vehicle, columns of shape (n,), ordered by (device_time_ms, digest).
 
-    speed_kmh, odometer_km: NaN where the source did not say. ignition: 1 on, 0 off, -1 unknown
-    (JT/T 808 status bit 0). digest: the identity digest; orders equal times and tells doubles.
+    speed_kmh, heading_deg, odometer_km: NaN where the source did not say. ignition: 1 on, 0 off,
+    -1 unknown (JT/T 808 status bit 0). digest: the identity digest; orders equal times and tells
+    doubles.
     """
 
     device_time_ms: Int64s
     latitude_deg: Float64s
     longitude_deg: Float64s
     speed_kmh: Float64s
+    heading_deg: Float64s
     odometer_km: Float64s
     ignition: Int8s
     digest: Int64s
@@ -35,6 +37,7 @@ class Track:
         *,
         digest: ArrayLike,
         speed_kmh: ArrayLike | None = None,
+        heading_deg: ArrayLike | None = None,
         odometer_km: ArrayLike | None = None,
         ignition: ArrayLike | None = None,
     ) -> "Track":
@@ -46,6 +49,7 @@ class Track:
             np.asarray(latitude_deg, dtype=np.float64),
             np.asarray(longitude_deg, dtype=np.float64),
             unknown if speed_kmh is None else np.asarray(speed_kmh, dtype=np.float64),
+            unknown if heading_deg is None else np.asarray(heading_deg, dtype=np.float64),
             unknown if odometer_km is None else np.asarray(odometer_km, dtype=np.float64),
             np.full(len(time), -1, np.int8)
             if ignition is None
