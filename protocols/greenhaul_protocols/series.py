@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
@@ -28,6 +28,7 @@ _WRAP = 1 << 64
 _SIGN = 1 << 63
 
 Value = int | bytes | None
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -110,7 +111,8 @@ def _series_of(
 def merge_series(parts: Iterable[tuple[int, Sequence[Series]]]) -> list[Series]:
     """One list of series from several bodies, each given with what to add to its numbers.
 
-    Numbers of later parts must be higher than those of earlier ones.
+    A source and kind may have several series, also in one body, whose numbers lie between each
+    other's: who writes readings as they come makes one of each.
     """
     merged: dict[tuple[str, int, int], Series] = {}
     for shift, part in parts:
@@ -125,7 +127,30 @@ def merge_series(parts: Iterable[tuple[int, Sequence[Series]]]) -> list[Series]:
             for number in target.columns.keys() | series.columns.keys():
                 column = target.columns.setdefault(number, [None] * before)
                 column += series.columns.get(number, [None] * added)
-    return list(merged.values())
+    return [one if _is_ascending(one.numbers) else _in_order(one) for one in merged.values()]
+
+
+def _is_ascending(numbers: Sequence[int]) -> bool:
+    return all(a < b for a, b in pairwise(numbers))
+
+
+def _in_order(series: Series) -> Series:
+    """The same readings by their numbers."""
+    order = sorted(range(len(series)), key=series.numbers.__getitem__)
+
+    def put(values: list[_T]) -> list[_T]:
+        return [values[place] for place in order]
+
+    return Series(
+        series.source,
+        series.kind,
+        series.flags,
+        put(series.numbers),
+        put(series.device_time_ms),
+        put(series.received_time_ms),
+        put(series.time_quality),
+        {number: put(column) for number, column in series.columns.items()},
+    )
 
 
 def cut_series(series: Sequence[Series], first: int, last: int) -> list[Series]:

@@ -1,6 +1,7 @@
 """Bodies and blocks: what goes in comes out, plain and vectorised; damage never passes."""
 
 import zlib
+from random import Random
 from typing import Any
 
 import pytest
@@ -89,6 +90,20 @@ def test_cutting_and_merging_change_nothing(batch: list[Reading], data: st.DataO
     at = data.draw(st.integers(0, len(batch)))
     parts = [(0, cut_series(whole, 0, at - 1)), (at, cut_series(whole, at, len(batch)))]
     assert _sorted(merge_series(parts)) == _sorted(whole)
+
+
+@given(BATCHES, st.randoms())
+def test_series_whose_numbers_lie_between_each_others_become_one(
+    batch: list[Reading], chance: Random
+) -> None:
+    whole = to_series(batch)
+    each = [cut_series(whole, at, at)[0] for at in range(len(batch))]
+    for at, one in enumerate(each):
+        one.numbers = [at]
+    chance.shuffle(each)
+    merged = merge_series([(0, each)])
+    assert _sorted(merged) == _sorted(whole)
+    assert _sorted(decode_body(encode_body(merged))) == _sorted(whole)
 
 
 @given(BATCHES)
