@@ -23,7 +23,8 @@ _ATTRIBUTES = ("name", "severity")
 _VALIDITY = ("valid_from", "valid_to")
 _DEFAULTS: dict[str, Any] = {
     "severity": "serious", "datum": "wgs84", "confirm_s": 30, "hysteresis_m": 20, "gap_s": 120,
-    "gap_m": 2000, "path": "curve", "timezone": "Asia/Shanghai", "applies_to": {}, "rules": [], "valid_to": None,
+    "gap_m": 2000, "path": "curve", "timezone": "Asia/Shanghai", "applies_to": {}, "rules": [],
+    "valid_to": None,
 }  # fmt: skip
 
 
