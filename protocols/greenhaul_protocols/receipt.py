@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
+from greenhaul_protocols.block import FORMAT, FORMAT_MAX
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.ranges import Pair
 from greenhaul_protocols.uplink_pb2 import LaneState as WireLaneState
@@ -36,13 +37,20 @@ class LaneState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """For one gateway and epoch, from one store. Lower revisions of the same store are old."""
+    """For one gateway and epoch, from one store. Lower revisions of the same store are old.
+
+    hello_ms: monotonic time of the newest hello it answers, as the hello said it; 0 answers none.
+    Such a receipt was made after that hello came, and so was its server time. block_format: the
+    highest format of blocks the collector reads.
+    """
 
     gateway: str
     epoch: int
     store_id: int
     revision: int
     server_time_ms: int
+    hello_ms: int = 0
+    block_format: int = FORMAT_MAX
     lanes: tuple[LaneState, ...] = ()
 
 
@@ -54,6 +62,8 @@ def encode_receipt(receipt: Receipt) -> bytes:
         store_id=receipt.store_id,
         revision=receipt.revision,
         server_time_ms=receipt.server_time_ms,
+        hello_ms=receipt.hello_ms,
+        block_format=receipt.block_format,
         lanes=[_wire_lane(lane) for lane in receipt.lanes],
     ).SerializeToString()
 
@@ -90,6 +100,8 @@ def decode_receipt(data: bytes) -> Receipt:
         store_id=wire.store_id,
         revision=wire.revision,
         server_time_ms=wire.server_time_ms,
+        hello_ms=wire.hello_ms,
+        block_format=max(wire.block_format, FORMAT),
         lanes=tuple(_lane(lane) for lane in wire.lanes),
     )
 

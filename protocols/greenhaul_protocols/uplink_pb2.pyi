@@ -85,20 +85,24 @@ class Range(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("gateway", "epoch", "store_id", "revision", "lanes", "server_time_ms")
+    __slots__ = ("gateway", "epoch", "store_id", "revision", "lanes", "server_time_ms", "hello_ms", "block_format")
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     LANES_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    HELLO_MS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FORMAT_FIELD_NUMBER: _ClassVar[int]
     gateway: str
     epoch: int
     store_id: int
     revision: int
     lanes: _containers.RepeatedCompositeFieldContainer[LaneState]
     server_time_ms: int
-    def __init__(self, gateway: _Optional[str] = ..., epoch: _Optional[int] = ..., store_id: _Optional[int] = ..., revision: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ..., server_time_ms: _Optional[int] = ...) -> None: ...
+    hello_ms: int
+    block_format: int
+    def __init__(self, gateway: _Optional[str] = ..., epoch: _Optional[int] = ..., store_id: _Optional[int] = ..., revision: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ..., server_time_ms: _Optional[int] = ..., hello_ms: _Optional[int] = ..., block_format: _Optional[int] = ...) -> None: ...
 
 class LaneState(_message.Message):
     __slots__ = ("lane", "settled", "refused", "stored", "duplicate", "quarantined", "dropped", "through")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenhaul_protocols.block import FORMAT
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.ranges import RangeSet
 from greenhaul_protocols.receipt import (
@@ -36,6 +37,12 @@ RECEIPT = Receipt(
 
 def test_a_receipt_survives_the_wire() -> None:
     assert decode_receipt(encode_receipt(RECEIPT)) == RECEIPT
+
+
+def test_a_collector_that_names_no_format_reads_the_first() -> None:
+    wire = WireReceipt.FromString(encode_receipt(RECEIPT))
+    wire.ClearField("block_format")
+    assert decode_receipt(wire.SerializeToString()).block_format == FORMAT
 
 
 def test_a_list_cut_short_only_claims_less() -> None:

@@ -8,7 +8,7 @@ from greenhaul_edge.outbox.chunks import chunks_from, series_of
 from greenhaul_edge.outbox.recovery import is_damage
 from greenhaul_edge.outbox.schema import DamagedFile, open_to_read
 from greenhaul_edge.uplink.schedule import Cut
-from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, wrap_block
+from greenhaul_protocols.block import BLOCK_SIZE_MAX, FORMAT, BlockHeader, wrap_block
 from greenhaul_protocols.errors import Unavailable
 from greenhaul_protocols.series import Series, cut_series, encode_body, merge_series
 
@@ -31,6 +31,7 @@ class Cutter:
         self._path, self._epoch = path, 0
         self._connection = open_to_read(path)
         self._ratio = _RATIO
+        self.format_max = FORMAT  # of blocks, that the collector said it reads
 
     def close(self) -> None:
         """Close the reading connection."""
@@ -59,7 +60,8 @@ class Cutter:
         while last >= cut.first:
             body = encode_body(cut_series(series, 0, last - cut.first))
             count = last - cut.first + 1
-            payload = wrap_block(replace(header, first=cut.first, count=count), body)
+            own = replace(header, first=cut.first, count=count)
+            payload = wrap_block(own, body, format_max=self.format_max)
             if len(payload) <= size_max or count == 1:
                 ratio = len(body) / len(payload)
                 self._ratio = min(max((3 * self._ratio + ratio) / 4, _RATIO_MIN), _RATIO_MAX)
