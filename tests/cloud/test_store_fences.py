@@ -101,6 +101,25 @@ def test_the_past_is_changed_by_dry_run_and_apply_alone(kit: Kit, store: Store) 
     assert put(store, late, kit.now_ms) == (2, True)
 
 
+def test_a_new_fence_changes_the_past_by_apply_alone(kit: Kit, store: Store) -> None:
+    long_ago = format_time(kit.now_ms - BACKDATED_MS_MAX - 1)
+    # nobody was about: nothing that was told changes
+    assert put(store, area(id="first", valid_from=long_ago), kit.now_ms) == (1, True)
+    kit.register(store)
+    said = [kit.position("808:1", kit.now_ms)]
+    store_blocks(store, [kit.outbox(readings=said).received(1, 1)], kit.now_ms)
+    with store.write() as conn:
+        conn.execute(insert(vehicle).values(id="v", created_at=kit.now_ms))
+        bind(conn, "808:1", "v", valid_from_ms=0, now_ms=kit.now_ms)
+    late = area(id="second", valid_from=long_ago)
+    with pytest.raises(Rejected, match=r"'second'.*dry-run"):
+        put(store, late, kit.now_ms)
+    with store.write() as conn:
+        done = put_fence(conn, late, kit.now_ms, "somebody", is_applied=True)
+    assert done.is_new_fence
+    assert put(store, area(id="third"), kit.now_ms) == (1, True)
+
+
 def test_a_feature_that_cannot_be_honoured_leaves_nothing(kit: Kit, store: Store) -> None:
     with pytest.raises(FeatureError):
         put(store, area(rules=[{"rule": "no_such"}]), kit.now_ms)

@@ -12,7 +12,7 @@ from greenhaul_cloud.store.marks import mark_vehicles
 from greenhaul_cloud.store.pages import Page, PageSpec, read_page
 from greenhaul_cloud.store.tables import binding, fence, fence_version, latest, visit
 from greenhaul_protocols.errors import Rejected
-from greenhaul_protocols.times import TIME_MS_MAX, format_time, parse_time
+from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time, parse_time
 
 # A fence may be back-dated this far, for the time it takes to draw it; further back the past has
 # been told to people already, and a change of it is shown before it is made (dry-run, apply).
@@ -50,11 +50,14 @@ def put_fence(
 
     Past events keep the version they were judged by. is_applied: the version may begin in the past,
     for what it changes has been looked at (`planned_version`). Raises FeatureError for a feature
-    that cannot be honoured, Rejected for a version too far in the past.
+    that cannot be honoured, Rejected for a version too far in the past; a first version may begin
+    whenever it likes if no vehicle was about since then, so that nobody was told anything else.
     """
     wanted = parse_feature(feature, default_valid_from_ms=now_ms)
     held = _newest(conn, wanted.fence_id)
     if held is None:
+        if vehicles_concerned(conn, wanted.fence_id, wanted.valid_from_ms):
+            _refuse_past(wanted, now_ms, is_applied=is_applied)
         conn.execute(insert(fence).values(id=wanted.fence_id, created_at=now_ms, changed_at=now_ms))
         _insert_version(conn, wanted, feature, 1, now_ms, user)
         return PutFence(wanted.fence_id, 1, is_new_fence=True, is_new_version=True)
@@ -67,14 +70,19 @@ def put_fence(
         # somebody changed what they had read: the change begins now, not when the old one did
         feature = _without_start(feature)
         wanted = parse_feature(feature, default_valid_from_ms=now_ms)
-    if wanted.valid_from_ms < now_ms - BACKDATED_MS_MAX and not is_applied:
-        raise Rejected(
-            f"valid_from {format_time(wanted.valid_from_ms)} is more than an hour ago; a change of "
-            "the past is tried with dry-run and made with apply"
-        )
+    _refuse_past(wanted, now_ms, is_applied=is_applied)
     version = held["version"] + 1
     _insert_version(conn, wanted, feature, version, now_ms, user)
     return PutFence(wanted.fence_id, version, is_new_fence=False, is_new_version=True)
+
+
+def _refuse_past(wanted: FenceVersion, now_ms: int, *, is_applied: bool) -> None:
+    if wanted.valid_from_ms < now_ms - BACKDATED_MS_MAX and not is_applied:
+        began = format_time(max(wanted.valid_from_ms, TIME_MS_MIN))
+        raise Rejected(
+            f"fence {wanted.fence_id!r}: valid_from {began} is more than an hour ago; a change of "
+            "the past is tried with dry-run and made with apply"
+        )
 
 
 def planned_version(
