@@ -17,6 +17,9 @@ from greenhaul_protocols.catalogue import KINDS, Position, Reading
 from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.times import format_time
 
+# Stands for the time of a fix whose receiver told no date.
+UNDATED_MS = -1
+
 
 def add(commands: Any) -> None:
     """The commands, to the sub-parsers of greenhaul-edge."""
@@ -101,8 +104,8 @@ def _nmea(log: Path) -> tuple[Iterator[Reading], Any]:
 
     def read() -> Iterator[Reading]:
         sentences = [*line.feed(data), *line.finish()]
-        for fix in [f for one in sentences for f in assembler.feed(one, 0)] + assembler.finish():
-            told_ms = fix.utc_ms or 0
+        for fix in [f for one in sentences for f in assembler.feed(one, 0)] + assembler.end():
+            told_ms = UNDATED_MS if fix.utc_ms is None else fix.utc_ms
             yield Position(
                 source="replay/gnss", device_time_ms=told_ms, received_time_ms=told_ms, **fix.values
             )
@@ -118,4 +121,6 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         if one.name in {spec.name for spec in kind.fields}
         and (value := getattr(reading, one.name)) is not None
     }
-    return {"kind": kind.name, "device_time": format_time(reading.device_time_ms), **said}
+    at_ms = reading.device_time_ms
+    device_time = None if at_ms == UNDATED_MS else format_time(at_ms)
+    return {"kind": kind.name, "device_time": device_time, **said}

@@ -3,14 +3,14 @@
     bytes ─► NmeaLine ─► sentences with a good checksum ─► NmeaAssembler ─► Fix, one a moment
 
 A moment (epoch) ends when a sentence tells another time of day, or when the line falls silent.
-RMC says whether there is a fix; a receiver without RMC says it by GGA or GNS.
+RMC says whether there is a fix; a receiver without RMC says it by GGA, GNS or GLL.
 """
 
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from typing import Any
 
 import pynmea2
@@ -21,15 +21,25 @@ from greenhaul_protocols.times import to_time_ms
 LINE_SIZE_MAX = 512
 KNOTS_TO_KMH = 1.852
 
+_SENTENCE_SIZE_MAX = 254
 _SENTENCE = re.compile(rb"\$([^$*\r\n]{1,250})\*([0-9A-Fa-f]{2})")
 _LINE_END = re.compile(rb"[\r\n]+")
-_TIMED = frozenset(("RMC", "GGA", "GNS", "GST", "ZDA", "GLL"))
+# Sentences that tell the time of day, and where.
+_TIMED = {"RMC": 0, "GGA": 0, "GNS": 0, "GST": 0, "ZDA": 0, "GLL": 4}
 _UNTIMED = frozenset(("VTG", "GSA"))
-# Letters of GNS's mode indicator, one a constellation, as GGA's quality; the best counts.
-_GNS_QUALITY = {"A": 1, "D": 2, "P": 3, "R": 4, "F": 5, "E": 6, "M": 7, "S": 8}
+_LOCATING = ("RMC", "GGA", "GNS", "GLL")  # the first of a moment is believed
+# Sentences of one moment may round its time in different ways.
+_SAME_MS = 5
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d|60)(?:\.(\d*))?")
+_DATE = re.compile(r"(\d\d)(\d\d)(\d\d)")
+# GPS began in 1980: a lower year is of this century. (Python's %y turns at 69.)
+_FIRST_YEAR = 80
+_RMC_DATE, _RMC_MODE = 8, 11
+# Letters of mode indicators as GGA's quality. GNS has one a constellation; the best counts.
+_MODE_QUALITY = {"A": 1, "D": 2, "P": 3, "R": 4, "F": 5, "E": 6, "M": 7, "S": 8}
 _PREFERRED_QUALITY = (4, 5, 3, 2, 1, 6, 7, 8)
 # A receiver that sends RMC is believed by RMC: a moment whose RMC was damaged, or cut off, is none.
-# After so many moments without one it is a receiver that sends none.
+# After so many moments without one it is a receiver that sends none, and those are believed.
 _WITHOUT_RMC = 5
 _COORDINATE = re.compile(r"(\d{1,3})(\d\d(?:\.\d*)?)")
 
@@ -53,27 +63,33 @@ class NmeaLine:
     def __init__(self, counts: NmeaCounts) -> None:
         self._counts = counts
         self._rest = b""
+        self._has_sentence = False  # the line that is not over yet
 
     def feed(self, data: bytes) -> Iterator[str]:
         """The sentences that are complete now, without `$` and checksum."""
         *lines, self._rest = _LINE_END.split(self._rest + data)
-        if len(self._rest) > LINE_SIZE_MAX:
-            lines.append(self._rest)
-            self._rest = b""
         for line in lines:
-            if line:
-                yield from self._sentences(line)
+            yield from self._end_line(line)
+        if len(self._rest) > LINE_SIZE_MAX:
+            # Binary messages have no line ends, and a sentence may follow one: it is kept whole.
+            yield from self._sentences(self._rest)
+            begin = self._rest.rfind(b"$", -_SENTENCE_SIZE_MAX)
+            has_whole = begin >= 0 and _SENTENCE.match(self._rest, begin) is not None
+            self._rest = self._rest[begin:] if begin >= 0 and not has_whole else b"\0"
 
     def finish(self) -> Iterator[str]:
         """What stands at the end of a log without a line end."""
         rest, self._rest = self._rest, b""
-        if rest:
-            yield from self._sentences(rest)
+        yield from self._end_line(rest)
+
+    def _end_line(self, line: bytes) -> Iterator[str]:
+        yield from self._sentences(line)
+        self._counts.noise += bool(line) and not self._has_sentence
+        self._has_sentence = False
 
     def _sentences(self, line: bytes) -> Iterator[str]:
-        found = 0
         for match in _SENTENCE.finditer(line):
-            found += 1
+            self._has_sentence = True
             body, said = match.groups()
             checksum = 0
             for byte in body:
@@ -83,7 +99,6 @@ class NmeaLine:
                 yield body.decode("latin-1")
             else:
                 self._counts.bad_checksums += 1
-        self._counts.noise += not found
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +117,7 @@ class Fix:
 @dataclass(slots=True)
 class _Moment:
     at_ms: int
-    time_of_day: time | None = None
+    day_ms: int | None = None  # time of day
     is_timed: bool = False  # has a sentence that can tell the time of day
     sentences: dict[str, Any] = field(default_factory=dict)
 
@@ -114,7 +129,9 @@ class NmeaAssembler:
         self.counts = counts
         self._moment: _Moment | None = None
         self._has_fix = False
-        self._without_rmc = 0  # moments in a row
+        self._has_rmc = False  # ever
+        self._without_rmc: list[_Moment] = []  # in a row, not believed yet
+        self._sends_rmc = True
 
     def feed(self, sentence: str, at_ms: int) -> list[Fix]:
         """The fix of the moment before, if this sentence belongs to the next one."""
@@ -125,34 +142,53 @@ class NmeaAssembler:
         kind = getattr(parsed, "sentence_type", "")
         if kind not in _TIMED and kind not in _UNTIMED:
             return []
-        found = self.finish() if kind in _TIMED and self._is_next(kind, parsed.timestamp) else []
+        day_ms = _day_ms(parsed.data, _TIMED[kind]) if kind in _TIMED else None
+        found = self.finish() if kind in _TIMED and self._is_next(kind, day_ms) else []
         if self._moment is None:
             self._moment = _Moment(at_ms)
         if kind in _TIMED:
             self._moment.is_timed = True
-            if isinstance(parsed.timestamp, time):
-                self._moment.time_of_day = parsed.timestamp
+            if day_ms is not None and (self._moment.day_ms is None or kind == "RMC"):
+                self._moment.day_ms = day_ms
         self._moment.sentences.setdefault(kind, parsed)
         return found
 
-    def _is_next(self, kind: str, told: object) -> bool:
+    def _is_next(self, kind: str, day_ms: int | None) -> bool:
         """Whether a timed sentence belongs to another moment. Without satellites, receivers tell
         no time: then a kind that comes again begins the next moment."""
         moment = self._moment
         if moment is None or not moment.is_timed:
             return False
-        time_of_day = told if isinstance(told, time) else None
-        is_again = time_of_day is None and kind in moment.sentences
-        return is_again or time_of_day != moment.time_of_day
+        if day_ms is None or moment.day_ms is None:
+            return day_ms is not moment.day_ms or kind in moment.sentences
+        apart_ms = abs(day_ms - moment.day_ms)
+        return apart_ms > _SAME_MS or (apart_ms > 0 and kind in moment.sentences)
 
     def finish(self) -> list[Fix]:
         """The moment is over: the line is silent, or the log ends."""
         moment, self._moment = self._moment, None
-        if moment is None or not {"RMC", "GGA", "GNS"} & moment.sentences.keys():
+        if moment is None or not any(kind in moment.sentences for kind in _LOCATING):
             return []
-        self._without_rmc = 0 if "RMC" in moment.sentences else self._without_rmc + 1
-        if 0 < self._without_rmc < _WITHOUT_RMC:
-            return []
+        if "RMC" in moment.sentences:
+            self._has_rmc = self._sends_rmc = True
+            self._without_rmc.clear()
+            return self._believe(moment)
+        if not self._sends_rmc:
+            return self._believe(moment)
+        self._without_rmc.append(moment)
+        return self._release() if len(self._without_rmc) >= _WITHOUT_RMC else []
+
+    def end(self) -> list[Fix]:
+        """What is left when a log ends: a few moments of a receiver that never sent RMC are its."""
+        found = self.finish()
+        return found if self._has_rmc else [*found, *self._release()]
+
+    def _release(self) -> list[Fix]:
+        self._sends_rmc = False
+        held, self._without_rmc = self._without_rmc, []
+        return [fix for moment in held for fix in self._believe(moment)]
+
+    def _believe(self, moment: _Moment) -> list[Fix]:
         try:
             fix = _fix(moment)
         except (ValueError, TypeError, OverflowError):
@@ -168,13 +204,15 @@ class NmeaAssembler:
 
 
 def _fix(moment: _Moment) -> Fix | None:
-    rmc, gga, gns = (moment.sentences.get(kind) for kind in ("RMC", "GGA", "GNS"))
+    rmc, gga, gns, gll = (moment.sentences.get(kind) for kind in _LOCATING)
     quality = _quality(gga, gns)
-    if (rmc.status != "A") if rmc else not quality:
+    says_status = rmc if rmc is not None else (gll if quality is None else None)
+    is_fixed = bool(quality) if says_status is None else says_status.status == "A"
+    located = next(one for one in (rmc, gga, gns, gll) if one is not None)
+    if not is_fixed or not located.lat or not located.lon:
         return None
-    located = next(one for one in (rmc, gga, gns) if one is not None)
-    if not located.lat or not located.lon:
-        return None
+    if quality is None and rmc is not None:
+        quality = _MODE_QUALITY.get(_field(rmc.data, _RMC_MODE))
     values = {
         "latitude_deg": _degrees(located.lat, located.lat_dir, "NS", 90),
         "longitude_deg": _degrees(located.lon, located.lon_dir, "EW", 180),
@@ -190,19 +228,46 @@ def _quality(gga: Any, gns: Any) -> int | None:
     if gga is not None:
         return _whole(gga.gps_qual)
     if gns is not None:
-        told = {_GNS_QUALITY.get(letter) for letter in str(gns.mode_indicator)}
+        told = {_MODE_QUALITY.get(letter) for letter in str(gns.mode_indicator)}
         return next((quality for quality in _PREFERRED_QUALITY if quality in told), 0)
     return None
 
 
 def _utc_ms(moment: _Moment, rmc: Any) -> int | None:
-    zda = moment.sentences.get("ZDA")
-    day = rmc.datestamp if rmc else None
-    if not isinstance(day, date) and zda is not None and _whole(zda.year):
-        day = date(*(int(part) for part in (zda.year, zda.month, zda.day)))
-    if not isinstance(day, date) or moment.time_of_day is None:
+    """Date and time of day; None if one of them was not told, or cannot be."""
+    midnight_ms = _date_ms(rmc, moment.sentences.get("ZDA"))
+    if midnight_ms is None or moment.day_ms is None:
         return None
-    return to_time_ms(datetime.combine(day, moment.time_of_day.replace(tzinfo=None), UTC))
+    return midnight_ms + moment.day_ms
+
+
+def _date_ms(rmc: Any, zda: Any) -> int | None:
+    """Midnight of the date RMC tells, else ZDA."""
+    date = _DATE.fullmatch(_field(rmc.data, _RMC_DATE)) if rmc is not None else None
+    try:
+        if date is not None:
+            day, month, year = (int(part) for part in date.groups())
+            year += 1900 if year >= _FIRST_YEAR else 2000
+        elif zda is not None:
+            day, month, year = (int(part) for part in zda.data[1:4])
+        else:
+            return None
+        return to_time_ms(datetime(year, month, day, tzinfo=UTC))
+    except ValueError:
+        return None
+
+
+def _day_ms(fields: list[str], at: int) -> int | None:
+    """HHMMSS.SSS; a leap second is the first of the next day, as in Unix time."""
+    match = _TIME_OF_DAY.fullmatch(_field(fields, at))
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(part) for part in match.groups()[:3])
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + int((match[4] or "")[:3].ljust(3, "0"))
+
+
+def _field(fields: list[str], at: int) -> str:
+    return fields[at] if at < len(fields) else ""
 
 
 def _motion(rmc: Any, vtg: Any) -> dict[str, float | None]:
