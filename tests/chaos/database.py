@@ -20,14 +20,14 @@ _PROBE = "connect_timeout=2"
 
 
 class Database:
-    """A server on a socket in a folder. `data`: where the files are, if not in the folder."""
+    """A server on a socket in a folder. small_disk: where the store's tables lie, if not there."""
 
-    def __init__(self, programs: Path, folder: Path, data: Path | None = None) -> None:
-        self._programs, self.folder, self._data = programs, folder, data or folder / "data"
+    def __init__(self, programs: Path, folder: Path, small_disk: Path | None = None) -> None:
+        self._programs, self.folder, self._data = programs, folder, folder / "data"
         self._prefix: list[str] = []
         if os.geteuid() == 0:  # initdb and postgres refuse to run as root
             self._prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-            for path in {folder, self._data.parent}:
+            for path in filter(None, (folder, small_disk)):
                 shutil.chown(path, "postgres", "postgres")
         self._process: subprocess.Popen[bytes] | None = None
         command = [str(programs / "initdb"), "-D", str(self._data), "-U", "greenhaul"]
@@ -39,6 +39,8 @@ class Database:
         )
         assert made.returncode == 0, made.stderr
         self.start()
+        if small_disk is not None:
+            self._move_new_databases_to(small_disk)
         self.url = make_database(self.dsn, "greenhaul")
 
     @property
@@ -65,12 +67,19 @@ class Database:
     def kill(self) -> None:
         """As a power cut would: every process of it at once."""
         assert self._process is not None
-        for pid in (self._process.pid, *self._children()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
-        for name in ("postmaster.pid", f"../{self.folder.name}/.s.PGSQL.5432.lock"):
-            (self._data / name).unlink(missing_ok=True)
+        # it would not start while a process of the same number as the dead one's lives
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        (self.folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        """As a machine that pages itself to death: it answers nobody, and ends nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
 
     def cut_connections(self) -> int:
         """End every other session, as a firewall or an administrator does; how many."""
@@ -97,6 +106,18 @@ class Database:
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        for pid in (self._process.pid, *self._children()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _move_new_databases_to(self, folder: Path) -> None:
+        """What is full then is the disk of the tables; a full disk of the log ends the server."""
+        with psycopg.connect(self.dsn, autocommit=True) as session:
+            session.execute(f"CREATE TABLESPACE small LOCATION '{folder}'".encode())
+            session.execute(b"ALTER ROLE greenhaul SET default_tablespace = small")
+
     def _children(self) -> list[int]:
         assert self._process is not None
         pid = self._process.pid
@@ -115,14 +136,14 @@ class Database:
 
 
 @contextmanager
-def database(data: Path | None = None) -> Iterator[Database]:
+def database(small_disk: Path | None = None) -> Iterator[Database]:
     """A server of the test's own."""
     programs = find_programs()
     if programs is None:
         pytest.skip("no PostgreSQL: install it")
     # not below pytest's folder, which is root's alone
     with tempfile.TemporaryDirectory(prefix="greenhaul-pg-") as name:
-        server = Database(programs, Path(name), data)
+        server = Database(programs, Path(name), small_disk)
         try:
             yield server
         finally:
