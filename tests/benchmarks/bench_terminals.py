@@ -1,15 +1,22 @@
-"""What terminals cost a gateway: reports acknowledged a second, and memory of idle ones.
+"""What terminals cost a gateway: reports acknowledged a second, how soon, and memory of idle ones.
 
-Every terminal sends its next report when the last one is acknowledged, so each costs a read and a
-write; `window` reports at once show what batching brings. The ratio is to the same listener in
-front of an outbox that stores nothing: the price of durability.
+As fast as they go: every terminal sends its next report when the last one is acknowledged, so each
+costs a read and a write; `window` reports at once show what batching brings. The ratio is to the
+same listener in front of an outbox that stores nothing: the price of durability.
+
+At their pace: every terminal sends a report a second, one after the other over the second; the
+wait is from sending a report to its acknowledgement. The ratio is to a report alone on the line.
+
+Gateway and terminals are processes of their own, each with about one core to itself if the machine
+has two: the `CPU` column is the gateway's alone, and holds on a busy machine too.
 
     .venv/bin/python tests/benchmarks/bench_terminals.py [SECONDS] [--quick]
 """
 
 import asyncio
 import multiprocessing as mp
-import selectors
+import os
+import select
 import socket
 import sys
 import tempfile
@@ -35,6 +42,8 @@ SECRET = b"s" * 32
 CONNECTIONS, IDLE_TERMINALS = 2_000, 10_000
 FIRST_PHONE = 13_900_000_000
 WINDOWS = (1, 10)
+RATE_TARGETS = {"asyncio": 15_000, "[bulk]": 30_000}
+P99_MS_TARGET = 50
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -130,28 +139,100 @@ def frame_of(number: int) -> bytes:
     return Conversation(phone=str(FIRST_PHONE + number)).send(report)
 
 
-def reports_per_s(server: Server, window: int, seconds: float) -> tuple[float, float]:
+class Terminals:
+    """Connections of a load process: no objects in its loop, only file descriptors."""
+
+    def __init__(self, address: tuple[str, int], count: int) -> None:
+        self._sockets = [socket.create_connection(address) for _ in range(count)]
+        self._epoll = select.epoll()
+        self.frames: dict[int, bytes] = {}
+        for number, one in enumerate(self._sockets):
+            one.setblocking(False)
+            self.frames[one.fileno()] = frame_of(number)
+            self._epoll.register(one, select.EPOLLIN)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._epoll.close()
+        for one in self._sockets:
+            one.close()
+
+    def as_fast_as_they_go(self, window: int, seconds: float) -> float:
+        """Acknowledged reports a second, each terminal with so many on their way."""
+        poll, read, write, frames = self._epoll.poll, os.read, os.write, self.frames
+        for number, frame in frames.items():
+            write(number, frame * window)
+        acknowledged, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < seconds:
+            for number, _ in poll(0.1, 256):
+                count = read(number, 65_536).count(0x7E) // 2
+                acknowledged += count
+                write(number, frames[number] * count)
+        return acknowledged / (time.perf_counter() - begun)
+
+    def at_their_pace(self, interval_s: float, seconds: float) -> list[float]:
+        """Seconds that reports waited for their acknowledgement, sorted; those never
+        acknowledged count with all the time they had."""
+        numbers = list(self.frames)
+        sent_s: dict[int, float] = {}
+        waits: list[float] = []
+        begun, due = time.perf_counter(), 0
+        while (now := time.perf_counter() - begun) < seconds:
+            while now >= due * interval_s / len(numbers):
+                number = numbers[due % len(numbers)]
+                due += 1
+                if number in sent_s:
+                    continue  # still waits for the last one
+                sent_s[number] = now
+                os.write(number, self.frames[number])
+            wait_s = due * interval_s / len(numbers) - (time.perf_counter() - begun)
+            for number, _ in self._epoll.poll(max(wait_s, 0)):
+                if os.read(number, 65_536) and number in sent_s:
+                    waits.append(time.perf_counter() - begun - sent_s.pop(number))
+        waits += [seconds - at for at in sent_s.values() if seconds - at > interval_s]
+        return sorted(waits)
+
+
+def load(pipe: Connection, address: tuple[str, int], count: int, work: str, *given: float) -> None:
+    """A load process: connects, says so, waits, works, tells."""
+    terminals = Terminals(address, count)
+    pipe.send(None)
+    pipe.recv()
+    pipe.send(getattr(terminals, work)(*given))
+    terminals.close()
+
+
+def under_load(server: Server, count: int, work: str, *given: float) -> tuple[Any, float]:
+    """What a load process tells of its work, and the listener's seconds of CPU meanwhile."""
+    context = mp.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=load, args=(theirs, server.address, count, work, *given))
+    process.start()
+    pipe.recv()
+    _, _, before_s = server.look()
+    pipe.send(None)
+    told = pipe.recv()
+    _, _, after_s = server.look()
+    process.join()
+    return told, after_s - before_s
+
+
+def reports_per_s(
+    way: Way, window: int, seconds: float, *, is_durable: bool
+) -> tuple[float, float]:
     """Acknowledged reports a second, and the listener's CPU µs a report."""
-    selector = selectors.DefaultSelector()
-    for number in range(CONNECTIONS):
-        one = socket.create_connection(server.address)
-        one.setblocking(False)
-        frame = frame_of(number)
-        selector.register(one, selectors.EVENT_READ, frame)
-        one.send(frame * window)
-    acknowledged, (_, _, cpu_s), begun = 0, server.look(), time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        for key, _ in selector.select(0.1):
-            one = cast(socket.socket, key.fileobj)
-            count = one.recv(65_536).count(0x7E) // 2
-            acknowledged += count
-            one.send(key.data * count)
-    took_s = time.perf_counter() - begun
-    _, _, cpu_after_s = server.look()
-    for key in list(selector.get_map().values()):
-        cast(socket.socket, key.fileobj).close()
-    selector.close()
-    return acknowledged / took_s, (cpu_after_s - cpu_s) / max(acknowledged, 1) * 1e6
+    server = Server(way, is_durable=is_durable, auth="open")
+    rate, cpu_s = under_load(server, CONNECTIONS, "as_fast_as_they_go", window, seconds)
+    server.stop()
+    return rate, cpu_s / max(rate * seconds, 1) * 1e6
+
+
+def waits_ms(way: Way, count: int, seconds: float) -> list[float]:
+    """Milliseconds that reports wait for their acknowledgement, sorted, at a report a second."""
+    server = Server(way, auth="open")
+    waits, _ = under_load(server, count, "at_their_pace", 1.0, seconds)
+    server.stop()
+    return [one * 1000 for one in waits]
 
 
 def idle_bytes(way: Way, terminals: int) -> float:
@@ -181,25 +262,35 @@ def main() -> None:
     seconds = numbers[0] if numbers else 2.0 if is_quick else 5.0
     ways = {"asyncio": Way(asyncio.new_event_loop, reads_in_bulk=False)}
     if fastest_loop() is not asyncio.new_event_loop:
-        ways["uvloop"] = Way(fastest_loop(), reads_in_bulk=False)
         ways["[bulk]"] = Way(fastest_loop(), reads_in_bulk=True)
     print(f"JT/T 808 over TCP: {CONNECTIONS} terminals, as fast as they are acknowledged")
     for name, way in ways.items():
         for window in WINDOWS:
-            rates = []
-            for is_durable in (False, True):
-                server = Server(way, is_durable=is_durable, auth="open")
-                rates.append(reports_per_s(server, window, seconds))
-                server.stop()
-            (baseline, _), (rate, cpu_us) = rates
+            baseline, _ = reports_per_s(way, window, seconds, is_durable=False)
+            rate, cpu_us = reports_per_s(way, window, seconds, is_durable=True)
+            target = f"(target {RATE_TARGETS[name]:,})" if window == 1 else ""
             print(
-                f"  {name:8} window {window:<3} {rate:8,.0f} durable reports/s  {cpu_us:5.0f} µs "
-                f"of CPU  {rate / baseline:5.2f} × one that stores nothing ({baseline:,.0f}/s)"
+                f"  {name:8} window {window:<3} {rate:8,.0f} durable reports/s {target}  "
+                f"{cpu_us:4.0f} µs of CPU, {1e6 / cpu_us:,.0f}/s a core  "
+                f"{rate / baseline:5.2f} × one that stores nothing ({baseline:,.0f}/s)"
             )
+    print(f"{CONNECTIONS} terminals, a report a second each, spread over the second")
+    for name, way in ways.items():
+        alone = waits_ms(way, 1, 2 * seconds)
+        waits = waits_ms(way, CONNECTIONS, 2 * seconds)
+        median, p99 = (waits[int(len(waits) * share)] for share in (0.5, 0.99))
+        ratio = median / alone[len(alone) // 2]
+        print(
+            f"  {name:8} {len(waits):,} acknowledged after: median {median:.1f} ms, "
+            f"p99 {p99:.1f} ms (target {P99_MS_TARGET}), longest {waits[-1]:.1f} ms  "
+            f"median {ratio:.1f} × that of one terminal alone"
+        )
     terminals = 2_000 if is_quick else IDLE_TERMINALS
     for name, way in ways.items():
         size = idle_bytes(way, terminals)
-        print(f"  {name:8} idle terminal {size:8,.0f} bytes  {size / 12_000:5.2f} × 12 kB")
+        print(
+            f"  {name:8} idle terminal {size:8,.0f} bytes  {size / 12_000:5.2f} × 12 kB (target 1)"
+        )
 
 
 if __name__ == "__main__":
