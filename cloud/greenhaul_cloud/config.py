@@ -88,6 +88,31 @@ class StoreConfig(Section):
         return url.render_as_string(hide_password=False)
 
 
+Days = Annotated[int, Field(ge=1)] | Literal["forever"]
+
+
+class RetentionConfig(Section):
+    """Days that readings of a kind, and what lies in quarantine, are kept."""
+
+    position: Days | None = None
+    battery: Days | None = None
+    drive: Days | None = None
+    cargo: Days | None = None
+    event: Days | None = None
+    undecodable: Days | None = None
+    dropped: Days | None = None
+    media_part: Days | None = None
+    quarantine: Days | None = None
+
+    def days(self, otherwise: int | None) -> dict[str, int | None]:
+        """By subject; `otherwise` for what is not named, None keeps for ever."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: otherwise if days is None else None if days == "forever" else days
+            for name, days in named.items()
+        }
+
+
 class BrokerConfig(Section):
     """The MQTT broker gateways publish to."""
 
@@ -107,6 +132,27 @@ class BrokerConfig(Section):
         return int(first, 16), int(last, 16)
 
 
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class CollectorConfig(Section):
+    """Where a collector alone answers /healthz, /readyz and /metrics."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9108"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to bind; port 0 takes a free one."""
+        return _address(self.listen)
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether somebody wants this very port, so that no other will do."""
+        return "listen" in self.model_fields_set
+
+
 class ApiConfig(Section):
     """Where the API and the console listen."""
 
@@ -120,8 +166,7 @@ class ApiConfig(Section):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to bind; port 0 takes a free one."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return _address(self.listen)
 
     @property
     def is_https(self) -> bool:
@@ -163,7 +208,9 @@ class CloudConfig(BaseSettings):
     )
 
     store: StoreConfig = StoreConfig()
+    retention: RetentionConfig = RetentionConfig()
     broker: BrokerConfig = BrokerConfig()
+    collector: CollectorConfig = CollectorConfig()
     api: ApiConfig = ApiConfig()
     derive: DeriveConfig = DeriveConfig()
     console: ConsoleConfig = ConsoleConfig()

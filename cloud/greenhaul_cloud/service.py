@@ -14,11 +14,13 @@ import uvicorn
 from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from greenhaul_cloud.api.app import create_app
+from greenhaul_cloud.api.app import create_app, create_health_app
 from greenhaul_cloud.api.context import ApiContext, ReadinessCheck
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import BrokerConfig, CloudConfig
 from greenhaul_cloud.derive.worker import DeriveWorker
+from greenhaul_cloud.housekeeping.retention import Retention
+from greenhaul_cloud.housekeeping.worker import HousekeepingWorker
 from greenhaul_cloud.intake.service import Intake, client_id_of
 from greenhaul_cloud.intake.wire import BrokerAddress
 from greenhaul_cloud.store.engine import Store, open_store
@@ -43,6 +45,7 @@ class Service:
             collector(registry=self._registry)
         self._intake: Intake | None = None
         self._derive: DeriveWorker | None = None
+        self._housekeeping: HousekeepingWorker | None = None
 
     def start_collector(self) -> None:
         """Takes blocks from the broker, and folds, in threads of their own."""
@@ -50,15 +53,20 @@ class Service:
             self._store,
             self._registry,
             calendar=self._config.derive.calendar,
-            retention_days=self._config.store.retention_days,
         )
         address = broker_address(self._config.broker, self._store.store_id)
         self._intake = Intake(self._store, address, self._registry, on_stored=self._derive.wake)
+        days = self._config.retention.days(self._config.store.retention_days)
+        retention = Retention(days, quarantine=days.pop("quarantine"))
+        self._housekeeping = HousekeepingWorker(self._store, retention, self._registry)
         self._derive.start()
         self._intake.start()
+        self._housekeeping.start()
 
     def stop_collector(self) -> None:
         """Stores what is at hand; the rest was never acknowledged."""
+        if self._housekeeping:
+            self._housekeeping.stop()
         if self._intake:
             self._intake.stop()
         if self._derive:
@@ -76,19 +84,14 @@ class Service:
             "derive": lambda: derive.fault,
         }
 
-    async def wait(self, ready_file: Path | None) -> None:
-        """Lets the collector work until a signal."""
-        stopping = asyncio.Event()
-        with _on_signals(stopping.set):
-            await self._announce(ready_file, {"api": None}, stopping)
-            await stopping.wait()
-
-    async def serve(self, listener: socket.socket, ready_file: Path | None) -> None:
+    async def serve(
+        self, listener: socket.socket, ready_file: Path | None, *, has_api: bool
+    ) -> None:
         """Answers HTTP until a signal; open streams end, open requests are answered."""
         context = ApiContext.of(self._store, self._config, self._registry, readiness=self.readiness)
         server = _Server(
             uvicorn.Config(
-                create_app(context),
+                create_app(context) if has_api else create_health_app(context),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -105,9 +108,10 @@ class Service:
 
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        told = {"api": url if has_api else None, "metrics": f"{url}/metrics"}
         with _on_signals(stop):
             announcing = asyncio.create_task(
-                self._announce(ready_file, {"api": url}, stopping, server.begun)
+                self._announce(ready_file, told, stopping, server.begun)
             )
             await server.serve(sockets=[listener])
             stopping.set()
@@ -119,17 +123,16 @@ class Service:
         ready_file: Path | None,
         told: dict[str, str | None],
         stopping: asyncio.Event,
-        begun: asyncio.Event | None = None,
+        begun: asyncio.Event,
     ) -> None:
-        """Says that all is up once it is: the API answers, the broker is connected."""
-        if begun:
-            await begun.wait()
+        """Says that all is up once it is: HTTP is answered, the broker is connected."""
+        await begun.wait()
         while self._intake and not stopping.is_set():
             if await run_sync(self._intake.wait_connected, _LOOK_S):
                 break
         if stopping.is_set():
             return
-        log.info("event=ready api=%s", told["api"])
+        log.info("event=ready api=%s metrics=%s", told["api"], told["metrics"])
         if ready_file:
             await run_sync(_write_whole, ready_file, json.dumps(told) + "\n")
 
@@ -158,23 +161,19 @@ def run(
     """Runs until SIGTERM or SIGINT. Raises ConfigError, Unavailable when it cannot start."""
     if ready_file:
         ready_file.unlink(missing_ok=True)
-    listener = listen(config) if has_api else None
+    listener = listen(config) if has_api else listen_beside(config)
     try:
         store = open_store(config.store.full_url, system_now_ms(), timezone=config.derive.timezone)
         service = Service(config, store)
         try:
             if has_collector:
                 service.start_collector()
-            if listener:
-                asyncio.run(service.serve(listener, ready_file))
-            else:
-                asyncio.run(service.wait(ready_file))
+            asyncio.run(service.serve(listener, ready_file, has_api=has_api))
         finally:
             service.stop_collector()
             store.close()
     finally:
-        if listener:
-            listener.close()
+        listener.close()
         if ready_file:
             ready_file.unlink(missing_ok=True)
     log.info("event=stopped")
@@ -182,7 +181,24 @@ def run(
 
 def listen(config: CloudConfig) -> socket.socket:
     """The API's socket, so that a busy port is known before anything else starts."""
-    host, port = config.api.address
+    return _listen(config.api.address, "api.listen")
+
+
+def listen_beside(config: CloudConfig) -> socket.socket:
+    """The socket of a collector alone; another one on this machine may have the port already."""
+    host, port = config.collector.address
+    try:
+        return _listen((host, port), "collector.listen")
+    except ConfigError as error:
+        if config.collector.is_chosen:
+            raise
+        listener = _listen((host, 0), "collector.listen")
+        log.warning("event=port_taken error=%s port=%d", error, listener.getsockname()[1])
+        return listener
+
+
+def _listen(address: tuple[str, int], setting: str) -> socket.socket:
+    host, port = address
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         # a restart must not wait for the old connections' last minutes
@@ -190,7 +206,7 @@ def listen(config: CloudConfig) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigError(f"api.listen: {host}:{port}: {error.strerror or error}") from error
+        raise ConfigError(f"{setting}: {host}:{port}: {error.strerror or error}") from error
     return listener
 
 

@@ -105,6 +105,16 @@ def create_app(context: ApiContext) -> FastAPI:
     return app
 
 
+def create_health_app(context: ApiContext) -> FastAPI:
+    """Health and metrics alone, of a process that has no API."""
+    app = FastAPI(title="greenhaul", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.context = context
+    problems.install(app)
+    app.include_router(health.router)
+    app.add_middleware(BodyLimit)
+    return app
+
+
 def _operation_id(route: APIRoute) -> str:
     return route.name
 

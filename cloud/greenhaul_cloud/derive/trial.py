@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 
+from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
 from greenhaul_cloud.derive.inputs import FenceSet, StoredReadings, windows_for
 from greenhaul_cloud.derive.results import load_folds, readable
 from greenhaul_cloud.fences.index import FenceIndex
@@ -42,18 +43,20 @@ def try_version(
     held = load_fences(conn).get(fence_id)
     fence = Fence.of([*(held.versions if held else ()), version])
     tried = FenceSet({fence_id: fence}, FenceIndex(fence.versions), load_calendar(conn, calendar))
+    frozen_before_ms = frozen_before(conn)
     for vehicle_id in vehicles_concerned(conn, fence_id, from_ms):
         bounds = bound_sources(conn, vehicle_id)
         query = select(fold_state.c.as_of).where(fold_state.c.vehicle_id == vehicle_id)
         as_of_ms = max(conn.execute(query).scalar() or now_ms, now_ms)
         result = refold(
-            StoredReadings(conn, bounds),
+            StoredReadings(conn, since(bounds, frozen_before_ms)),
             windows_for(conn, vehicle_id, tried, bounds),
             {fence_id: load_folds(conn, vehicle_id).get(fence_id, StoredFold())},
-            [(min(from_ms, as_of_ms), as_of_ms)],
+            clamped([(min(from_ms, as_of_ms), as_of_ms)], frozen_before_ms),
             as_of_ms=as_of_ms,
             index=tried.index,
             why="tried",
+            frozen_before_ms=frozen_before_ms,
         )
         for told in result.fences.values():
             yield from _differences(vehicle_id, "visit", told.visits)

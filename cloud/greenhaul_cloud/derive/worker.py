@@ -73,10 +73,9 @@ class DeriveWorker:
         on_changed: Callable[[], None] = lambda: None,
         *,
         calendar: str = "CN",
-        retention_days: int | None = None,
     ) -> None:
         """on_changed: called after a turn that told something new."""
-        self._deriver = Deriver(store, calendar=calendar, retention_days=retention_days)
+        self._deriver = Deriver(store, calendar=calendar)
         self._counters = DeriveCounters(registry)
         self._now_ms, self._on_changed = now_ms, on_changed
         self._fault: str | None = None

@@ -43,10 +43,18 @@ class Driver(Protocol):
         """Insert rows whose identity is new; (n,) which of the batch's rows were."""
 
     def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:
-        """Delete readings of earlier device times, about rows_max at most; how many it were.
+        """Delete readings older than an instant, about rows_max at most; how many it were.
 
-        0 when none are left. What cannot be counted (a chunk dropped whole) counts as one.
+        Older by their own time and by when they were stored: a clock that stands at 1999 takes
+        nothing away at once. 0 when none are left. What cannot be counted (a chunk dropped whole,
+        by its own time alone) counts as one.
         """
+
+    def expect_retention(self, conn: Connection, kind: KindSpec, days: int | None) -> None:
+        """Let the engine know how long readings of a kind are kept, if it deletes by itself."""
+
+    def tidy(self, engine: Engine) -> None:
+        """Give back what deleted rows took, as far as the engine does not by itself."""
 
     def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:
         """Take the vehicle's lock until the transaction ends; False when another holds it."""

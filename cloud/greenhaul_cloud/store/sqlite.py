@@ -18,7 +18,18 @@ from greenhaul_protocols.errors import ConfigError, Rejected
 # Longer than the longest flush; a writer that waits longer reports the store as unavailable.
 BUSY_TIMEOUT_MS = 10_000
 _BEGIN, _BEFORE = "greenhaul_begin", "greenhaul_before_begin"
-_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+# auto_vacuum is heard only by an empty file, and before WAL writes its first page: what retention
+# deletes can then go back to the disk a little at a time.
+_PRAGMAS = (
+    "auto_vacuum = INCREMENTAL",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+)
+# Free pages are the next readings' room; more than this share of the file is given back, in steps
+# short enough for the intake to wait.
+FREE_SHARE_MAX = 0.2
+_STEP_PAGES = 2_000
 
 
 class SqliteDriver:
@@ -94,11 +105,34 @@ class SqliteDriver:
 
     def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:
         """As `Driver.delete_before`."""
+        # source by source, each a range of the key; a scan of the table would hold the intake up
         return conn.exec_driver_sql(
-            f'DELETE FROM "{kind.name}" WHERE rowid IN (SELECT rowid FROM "{kind.name}" '  # noqa: S608
-            "WHERE device_time < ? LIMIT ?)",
-            (before_ms, rows_max),
+            f'DELETE FROM "{kind.name}" WHERE rowid IN (SELECT old.rowid FROM source '  # noqa: S608
+            f'CROSS JOIN "{kind.name}" old ON old.source_id = source.id AND old.device_time < ? '
+            "WHERE old.stored_time < ? LIMIT ?)",
+            (before_ms, before_ms, rows_max),
         ).rowcount
+
+    def expect_retention(self, conn: Connection, kind: KindSpec, days: int | None) -> None:
+        """As `Driver.expect_retention`: nobody else deletes here."""
+
+    def tidy(self, engine: Engine) -> None:
+        """As `Driver.tidy`: shorten the write-ahead log, give back free pages."""
+        with engine.connect().execution_options(**{_BEGIN: "SELECT 1"}) as conn:
+            pages, free = (
+                int(conn.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+                for name in ("page_count", "freelist_count")
+            )
+            while free > pages * FREE_SHARE_MAX:
+                held: Any = conn.connection.driver_connection
+                # it frees a page a step, and only a script steps to the end of what has no columns
+                held.executescript(f"PRAGMA incremental_vacuum({_STEP_PAGES})")
+                left = int(conn.exec_driver_sql("PRAGMA freelist_count").scalar_one())
+                if left >= free:  # a file made before it could: VACUUM alone would shrink it
+                    break
+                free = left
+            conn.exec_driver_sql("PRAGMA optimize")
+            conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
 
     def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:  # noqa: ARG002
         """As `Driver.lock_vehicle`: there is one writer, and it is this transaction."""

@@ -1,0 +1,89 @@
+"""Deleting what has been kept long enough, a slice at a time, and saying so before it goes.
+
+What is deleted cannot be folded again. So the instant from which readings of a kind are kept is
+committed first (`kept_from`), and folds take nothing before it; it never goes back, even if the
+settings become more patient.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+
+from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.kept import put_kept_from
+from greenhaul_cloud.store.tables import feed, quarantine
+from greenhaul_protocols.catalogue import KINDS, KindSpec
+
+MS_PER_DAY = 86_400_000
+# Rows of one transaction: the intake waits for it no longer than for a flush.
+SLICE_ROWS = 5_000
+# Entries of the quarantine carry up to 64 KiB each.
+QUARANTINE_SLICE_ROWS = 200
+# Streams resume after a weekend, webhooks after a week's outage; nobody after a month.
+FEED_KEPT_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days that readings are kept, by kind, and entries of the quarantine; None keeps them all."""
+
+    by_kind: Mapping[str, int | None]
+    quarantine: int | None = None
+
+
+def retain(store: Store, retention: Retention, now_ms: int) -> dict[str, int]:
+    """Delete what is older; how many rows of what. Raises Unavailable.
+
+    May be run by several at once, and be cut short at any moment: the next run goes on.
+    """
+    gone: dict[str, int] = {}
+    for kind in KINDS.values():
+        days = retention.by_kind.get(kind.name)
+        with store.write() as conn:
+            store.driver.expect_retention(conn, kind, days)
+            if days is not None:
+                put_kept_from(conn, kind, now_ms - days * MS_PER_DAY)
+        if days is not None:
+            gone[kind.name] = _delete_readings(store, kind, now_ms - days * MS_PER_DAY)
+    if retention.quarantine is not None:
+        before_ms = now_ms - retention.quarantine * MS_PER_DAY
+        gone["quarantine"] = _delete_quarantined(store, before_ms)
+    gone["feed"] = _delete_feed(store, now_ms - FEED_KEPT_DAYS * MS_PER_DAY)
+    store.tidy()
+    return {name: count for name, count in gone.items() if count}
+
+
+def _delete_readings(store: Store, kind: KindSpec, before_ms: int) -> int:
+    total = 0
+    while True:
+        with store.write() as conn:
+            count = store.driver.delete_before(conn, kind, before_ms, SLICE_ROWS)
+        if not count:
+            return total
+        total += count
+
+
+def _delete_quarantined(store: Store, before_ms: int) -> int:
+    columns, total = quarantine.c, 0
+    old = select(columns.id).where(columns.stored_time < before_ms)
+    old = old.order_by(columns.stored_time).limit(QUARANTINE_SLICE_ROWS)
+    while True:
+        with store.write() as conn:
+            count = conn.execute(delete(quarantine).where(columns.id.in_(old))).rowcount
+        if not count:
+            return total
+        total += count
+
+
+def _delete_feed(store: Store, before_ms: int) -> int:
+    columns, total = feed.c, 0
+    # the newest row stays: a stream tells by its number that this is still the same feed
+    newest = select(func.max(columns.id)).scalar_subquery()
+    old = select(columns.id).where(columns.at < before_ms, columns.id < newest).limit(SLICE_ROWS)
+    while True:
+        with store.write() as conn:
+            count = conn.execute(delete(feed).where(columns.id.in_(old))).rowcount
+        if not count:
+            return total
+        total += count
