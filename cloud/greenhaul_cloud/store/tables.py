@@ -345,7 +345,7 @@ visit = Table(
     Column("amended", Boolean, nullable=False),
     Column("changed_at", Instant, nullable=False),
     Index(None, "vehicle_id", "entered_at"),
-    Index(None, "vehicle_id", "left_at"),  # a fold looks for what a change may touch
+    Index(None, "vehicle_id", "left_confirmed_at"),  # a fold looks for what a change may touch
     Index(None, "fence_id", "entered_at"),
 )
 

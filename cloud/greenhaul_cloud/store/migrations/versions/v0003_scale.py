@@ -44,7 +44,9 @@ def upgrade() -> None:
     with op.batch_alter_table("quarantine") as batch:
         batch.alter_column("count", existing_type=BIGINT, nullable=False)
     op.create_index(op.f("ix_quarantine_stored_time"), "quarantine", ["stored_time"])
-    op.create_index(op.f("ix_visit_vehicle_id_left_at"), "visit", ["vehicle_id", "left_at"])
+    op.create_index(
+        op.f("ix_visit_vehicle_id_left_confirmed_at"), "visit", ["vehicle_id", "left_confirmed_at"]
+    )
     op.create_index(
         op.f("ix_violation_vehicle_id_ended_at"), "violation", ["vehicle_id", "ended_at"]
     )
