@@ -31,7 +31,7 @@ ORIGIN_DEG = (112.5, 33.0)
 STEP_MS = 10_000
 START_MS = 946_684_800_000  # the day MEOS counts from
 
-# A stay or an absence that is no longer than the clock can tell is none.
+# A stay or an absence that is no longer than whole milliseconds can tell is none.
 TOLD_MS = 2
 
 SETTINGS = Settings(confirm_s=0, hysteresis_m=0, gap_s=86_400, gap_m=1e6)
@@ -123,7 +123,8 @@ def _theirs(path: np.ndarray, area: Polygon | MultiPolygon) -> list[Span]:
 
 
 def _ms(instant: datetime) -> float:
-    return instant.timestamp() * 1000
+    """Whole milliseconds, as ours are: else a stay of 2.1 ms is told by one of the two alone."""
+    return round(instant.timestamp() * 1000)
 
 
 def _told(spans: list[Span]) -> list[Span]:
@@ -137,10 +138,10 @@ def _told(spans: list[Span]) -> list[Span]:
     return [(low, high) for low, high in told if high - low > TOLD_MS]
 
 
-def _disagreements(paths: int) -> tuple[list[str], int]:
+def _disagreements(paths: int, seed: int = 1) -> tuple[list[str], int]:
     """Paths on which the two differ, and how many visits there were."""
     pymeos.pymeos_initialize()
-    rng = random.Random(1)
+    rng = random.Random(seed)
     differ, visits = [], 0
     for _ in range(paths // PATHS_A_FENCE):
         area = _area(rng)
@@ -149,7 +150,7 @@ def _disagreements(paths: int) -> tuple[list[str], int]:
             mine, theirs = _told(ours), _told(_theirs(path, area))
             visits += len(theirs)
             agrees = len(mine) == len(theirs) and all(
-                abs(a - b) <= 1.001
+                abs(a - b) <= 1
                 for one, other in zip(mine, theirs, strict=True)
                 for a, b in zip(one, other, strict=True)
             )
@@ -167,6 +168,5 @@ def test_visits_are_those_of_meos() -> None:
 @pytest.mark.soak
 def test_ten_thousand_paths_have_the_visits_of_meos() -> None:
     differ, visits = _disagreements(PATHS_SOAK)
-    # Lattice paths that run along slanted edges: a few are decided by the last bit on either side.
-    assert len(differ) <= PATHS_SOAK // 2_000, differ[0]
+    assert not differ, differ[0]
     assert visits > PATHS_SOAK
