@@ -1,5 +1,7 @@
 """Recorded JT/T 808 frames sent again byte for byte, one connection a terminal.
 
+Location reports, most of any recording, are sorted by the vectorised reader where numpy is there.
+
 A frame that no server can answer (wrong checksum, no header) is sent all the same and not waited
 for. Answers are matched by serial and message id; a report among the frames that is acknowledged
 goes into the ledger like any other.
@@ -10,6 +12,7 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 from greenhaul_protocols.errors import Unavailable
 from greenhaul_protocols.jt808 import (
@@ -33,6 +36,8 @@ from greenhaul_sim.link import Address
 _ANSWER_S = 2.0
 _CONNECT_S = 10.0
 
+# Frames sorted together: a stretch that the vectorised reader reads fastest.
+_TOGETHER_MAX = 4_000
 _BROKEN = ""  # the phone of frames without a header
 
 
@@ -72,6 +77,12 @@ class Parcel:
     event: Event | None
     wants_answer: bool
 
+    def told(self) -> Event | None:
+        """What it says; of a report that was only sorted, found out now."""
+        if self.event is None and self.wants_answer:
+            return Conversation().receive(self.raw)[-1]
+        return self.event
+
 
 def sort_frames(
     frames: list[Frame | Malformed], result: FrameResult
@@ -80,8 +91,13 @@ def sort_frames(
     conversation = Conversation()
     parcels: dict[tuple[str, bool], list[Parcel]] = {}
     key = (_BROKEN, False)
-    for frame in frames:
+    reporters = _reporters(frames)
+    for place, frame in enumerate(frames):
         result.read += 1
+        if place in reporters:
+            key = reporters[place]
+            parcels.setdefault(key, []).append(Parcel(frame.raw, None, wants_answer=True))
+            continue
         events = conversation.receive(frame.raw)
         event = events[-1] if events else None
         header = event.header if event else None
@@ -96,6 +112,30 @@ def sort_frames(
                 Parcel(frame.raw, event, wants_answer(header.message_id))
             )
     return parcels
+
+
+def _reporters(frames: list[Frame | Malformed]) -> dict[int, tuple[str, bool]]:
+    """Terminal and header shape of frames that are whole, plain location reports, by place."""
+    try:
+        from greenhaul_protocols.bulk_jt808 import read_reports
+    except ImportError:
+        return {}
+    found: dict[int, tuple[str, bool]] = {}
+    for first in range(0, len(frames), _TOGETHER_MAX):
+        raws = [frame.raw for frame in frames[first : first + _TOGETHER_MAX]]
+        ends = [0, *accumulate(map(len, raws))]
+        places = {span: first + i for i, span in enumerate(pairwise(ends))}
+        reports = read_reports(b"".join(raws), received_time_ms=0)
+        for span, phone, is_2019 in zip(
+            map(tuple, reports.spans.tolist()),
+            reports.phones,
+            reports.is_2019.tolist(),
+            strict=True,
+        ):
+            if span in places:
+                digits = phone.tobytes().hex()
+                found[places[span]] = (digits if is_2019 else digits[-12:], is_2019)
+    return found
 
 
 class FramePlayer:
@@ -148,17 +188,18 @@ class FramePlayer:
         writer.write(parcel.raw)
         await writer.drain()
         self._result.sent += 1
-        if not parcel.wants_answer or parcel.event is None:
+        event = parcel.told()
+        if not parcel.wants_answer or event is None:
             return
-        header = parcel.event.header
+        header = event.header
         assert header is not None
         answer = await _answer_to(reader, conversation, header.serial, header.message_id)
         if answer is None:
             self._result.unanswered += 1
             return
         self._result.answered[answer.result] += 1
-        if answer.result == OK and isinstance(parcel.event, Received) and self._ledger:
-            self._ledger.append(_entries(parcel.event, sent_at_ms))
+        if answer.result == OK and isinstance(event, Received) and self._ledger:
+            self._ledger.append(_entries(event, sent_at_ms))
 
 
 async def _answer_to(

@@ -11,6 +11,7 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.sources.jt808 import Jt808Source
 from greenhaul_edge.sources.terminal_registry import TerminalRegistry
+from greenhaul_edge.sources.terminal_session import TerminalSession
 from greenhaul_protocols.catalogue import Reading
 from greenhaul_protocols.jt808 import (
     Authentication,
@@ -87,6 +88,27 @@ def test_a_report_by_datagram_is_acknowledged_after_it_is_on_the_disk(
     assert terminal.ask(report(clock.now_ms())) == PlatformAnswer(2, 0x0200, 0)
     assert len(readings_in(outbox_path)) == 1
     assert source.state()["terminals"] == 1
+
+
+def test_plain_reports_by_datagram_are_read_directly(
+    listen: Listen,
+    call: Call,
+    clock: Clock,
+    outbox_path: Path,
+    readings_in: ReadingsIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = call(listen(UDP))
+    terminal.sign_in()
+    monkeypatch.setattr(TerminalSession, "take", None)  # nothing is left to the ordinary reader
+    times_ms = [clock.now_ms() // 1000 * 1000 - number * 1000 for number in range(4)]
+    first = terminal.conversation.next_serial
+    frames = [terminal.conversation.send(report(time_ms)) for time_ms in times_ms]
+    for datagram in (frames[0], b"".join(frames[1:])):
+        terminal.socket.send(datagram)
+    answers = [terminal.answer() for _ in frames]
+    assert answers == [PlatformAnswer(first + number, 0x0200, 0) for number in range(4)]
+    assert [one.device_time_ms for one in readings_in(outbox_path)] == times_ms
 
 
 def test_several_frames_in_a_datagram_and_split_messages_over_several(

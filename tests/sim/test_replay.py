@@ -6,13 +6,17 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.protocols.reports import BENT, FRAMES, NOISE
 from tests.sim.honest_platform import Platform, running
 
 from greenhaul_protocols.errors import ConfigError
-from greenhaul_protocols.jt808 import Conversation, Heartbeat, LocationReport
+from greenhaul_protocols.jt808 import Conversation, Heartbeat, LocationReport, Received
+from greenhaul_protocols.jt808.framing import FrameReader
 from greenhaul_protocols.times import parse_time
 from greenhaul_sim.commands.replay import phone_of
-from greenhaul_sim.frame_replay import FramePlayer, FrameResult, sort_frames
+from greenhaul_sim.frame_replay import FramePlayer, FrameResult, Parcel, sort_frames
 from greenhaul_sim.ledger import Claim, LedgerWriter, claim_of, read_ledger
 from greenhaul_sim.replay import Planned, Player, ReplayResult, plan, shift_of
 from greenhaul_sim.tracks import LocalTimes, Track, TrackPoint, Unreadable, read_track
@@ -192,6 +196,28 @@ def test_frames_go_as_they_are_by_terminal_and_broken_ones_too(
         for parcels in sort_frames(read_frames(bad), broken).values()
     ] == [[False]]
     assert broken.malformed == 1
+
+
+@settings(max_examples=60)
+@given(st.lists(FRAMES | BENT | NOISE, max_size=12).map(b"".join))
+def test_frames_are_sorted_alike_with_and_without_the_vectorised_reader(stream: bytes) -> None:
+    frames = FrameReader().feed(stream)
+    together, alone = FrameResult("together"), FrameResult("alone")
+    fast = sort_frames(frames, together)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("greenhaul_sim.frame_replay._reporters", lambda _: {})
+        slow = sort_frames(frames, alone)
+    assert {key: list(map(said, parcels)) for key, parcels in fast.items()} == {
+        key: list(map(said, parcels)) for key, parcels in slow.items()
+    }
+    assert (together.malformed, together.downlink) == (alone.malformed, alone.downlink)
+
+
+def said(parcel: Parcel) -> object:
+    """The frame, and what the ledger needs of its event."""
+    event = parcel.told()
+    told = (event.header, event.message) if isinstance(event, Received) else None
+    return parcel.raw, parcel.wants_answer, told
 
 
 def test_a_files_terminal_follows_from_its_name() -> None:

@@ -116,13 +116,19 @@ class DatagramLine(TerminalLine):
         super().__init__(source, _text(address))
         self._socket, self._address = transport, address
 
-    def receive(self, data: bytes) -> None:
-        """A datagram. Where TCP would be read no more, it is dropped: the terminal resends."""
+    def datagram_received(self, data: bytes) -> None:
+        """Where TCP would be read no more, it is dropped: the terminal resends."""
         is_behind = self.uncommitted > self.source.uncommitted_max
         if is_behind or self.spend(len(data)) < 0:
             self._allowance = max(self._allowance, 0.0)
             self.source.counts.dropped_datagrams += 1
-            return
+        elif data[:1] == data[-1:] == b"\x7e" and self.session.is_plain:
+            self.source.put_whole(self, data)
+        else:
+            self.receive(data)
+
+    def receive(self, data: bytes) -> None:
+        """A datagram, by the ordinary reader."""
         self.deliver_all(self.session.receive_datagram(data, self.source.clock.now_ms()))
 
     def write(self, answers: bytes) -> None:
@@ -159,7 +165,7 @@ class DatagramListener(asyncio.DatagramProtocol):
                 return
             self._source.by_address[addr] = line
             line.look_after()
-        line.receive(data)
+        line.datagram_received(data)
 
 
 def _text(address: tuple[Any, ...] | None) -> str:
