@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from greenhaul_edge.clock import Clock
+from greenhaul_edge.clock import Clock, ServerTime
 from greenhaul_edge.config import Config, load_config
 from greenhaul_edge.last_seen import LastSeen
 from greenhaul_edge.outbox.writer import Outbox
@@ -21,6 +21,7 @@ from greenhaul_edge.traffic import written_bytes_a_day
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.wires import OnServerTime
 from greenhaul_protocols.block import WallQuality
+from greenhaul_protocols.catalogue import TimeQuality
 from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.times import format_time
 
@@ -109,11 +110,11 @@ class Agent:
         self._reload.set()
         self._wake.set()
 
-    def learn_server_time(self, utc_ms: int, at_monotonic_ms: int) -> None:
-        """The cloud said what time it is."""
-        self._last_seen.note(utc_ms)
-        if self._clock.learn(utc_ms, WallQuality.CLOUD, at_monotonic_ms):
-            log.info("clock learnt from=CLOUD utc=%s", format_time(utc_ms))
+    def learn_server_time(self, said: ServerTime) -> None:
+        """The cloud said what time it was."""
+        self._last_seen.note(said.utc_ms)
+        if self._clock.hear(said):
+            log.info("clock learnt from=CLOUD utc=%s", format_time(said.utc_ms))
             self._wake.set()
 
     def status(self) -> dict[str, Any]:
@@ -124,6 +125,7 @@ class Agent:
             "pid": os.getpid(),
             "at": format_time(self._clock.now_ms()),
             "clock": self._clock.quality.name.lower(),
+            "clock_error_ms": self._clock.error_ms,
             "configuration": {
                 "loaded_at": format_time(self._config_at_ms),
                 "fault": self._config_fault,
@@ -159,10 +161,13 @@ class Agent:
             self._clock.ask_system()
             if self._clock.quality is WallQuality.NTP:
                 self._last_seen.note(self._clock.now_ms())
-        offset_ms = self._clock.offset_ms
+        offset_ms, rough = self._clock.offset_ms, self._clock.rough
         if offset_ms is not None and (is_due or not self._is_mapped):
             self._is_mapped = True
             self._outbox.map_clock(offset_ms)
+        elif rough is not None and is_due:
+            # Not later than it was, and marked: nobody tells it to the second.
+            self._outbox.map_clock(rough.low_ms, TimeQuality.BOUNDED)
 
     # Stages.
 

@@ -152,7 +152,7 @@ class Gateway:
             pace=pace,
             ack_timeout_s=ack_timeout_s,
             renew=self.dialer.renew,
-            on_server_time=lambda utc_ms, _at_ms: self.server_times.append(utc_ms),
+            on_server_time=lambda said: self.server_times.append(said.utc_ms),
             random=Random(1),
         )
         self.outbox.on_commit = self.uplink.note_commit

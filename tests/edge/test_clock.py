@@ -1,13 +1,24 @@
 """Clocks that wake in 1970, 2013 or 2046, or that jump: what is believed, and when."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from greenhaul_edge.clock import BUILT_MS, CONFIRMATIONS, HORIZON_MS, STALE_MS, Clock
+from greenhaul_edge.clock import (
+    BUILT_MS,
+    CONFIRMATIONS,
+    HORIZON_MS,
+    ROUGH_MS_MIN,
+    STALE_MS,
+    Clock,
+    ServerTime,
+)
 from greenhaul_edge.last_seen import LastSeen
+from greenhaul_edge.uplink.hello import HELLO_MS_MAX, HELLO_MS_MIN, TIME_PERIOD_MS, Hello
 from greenhaul_protocols.block import WallQuality
 
 HOUR_MS = 3_600_000
@@ -146,3 +157,138 @@ def test_the_latest_moment_told_is_kept_and_only_a_reasonable_one(tmp_path: Path
     for rubbish in ("", "{}", "[]", '{"utc_ms": "x"}', '{"utc_ms": 2400000000000}'):
         path.write_text(rubbish)
         assert LastSeen(path).utc_ms == BUILT_MS
+
+
+# What the cloud answers, over links of any slowness.
+
+
+def ask(
+    box: Box, up_ms: int, down_ms: int, *, stale_ms: int = 0, is_certain: bool = True
+) -> ServerTime:
+    """A hello and its answer; stale: how long before the hello it was made."""
+    asked_ms = box.boot_ms
+    box.pass_ms(up_ms)
+    utc_ms = box.true_ms - stale_ms
+    box.pass_ms(down_ms)
+    return ServerTime(utc_ms, asked_ms, box.boot_ms, is_certain)
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(("up_ms", "down_ms"), [(20, 30), (1_900, 50), (50, 1_900)])
+def test_an_answer_within_two_seconds_tells_the_time_to_the_second(
+    name: str, up_ms: int, down_ms: int
+) -> None:
+    box = Box(system_ms=WRONG[name])
+    clock = box.clock()
+    assert clock.hear(ask(box, up_ms, down_ms))
+    assert abs(clock.now_ms() - box.true_ms) <= 1_000
+    assert clock.quality is WallQuality.CLOUD
+    assert not clock.wants_answer
+    assert clock.error_ms == (up_ms + down_ms) // 2
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_link_that_is_always_slow_tells_the_time_roughly(name: str) -> None:
+    """Judged by at once; readings wait for something better, then say that they are rough."""
+    box, chance = Box(system_ms=WRONG[name]), Random(808)
+    clock = box.clock()
+    while (rough := clock.rough) is None:
+        assert clock.offset_ms is None
+        clock.hear(ask(box, chance.randrange(2_500, 4_000), chance.randrange(2_500, 4_000)))
+        assert clock.is_plausible
+        assert clock.wants_answer
+        assert -8_000 <= clock.now_ms() - box.true_ms <= 0
+        box.pass_ms(60_000)
+    assert box.boot_ms >= ROUGH_MS_MIN
+    assert rough.low_ms <= box.true_ms - box.boot_ms <= rough.high_ms
+    assert rough.width_ms == clock.error_ms
+    assert rough.width_ms < 6_000, "many answers narrow it down"
+    clock.learn(box.true_ms, WallQuality.GNSS)
+    assert clock.rough is None
+    assert clock.error_ms is None
+
+
+def test_slow_answers_that_were_quick_one_way_tell_the_second() -> None:
+    box = Box(system_ms=0)
+    clock = box.clock()
+    assert not clock.hear(ask(box, 100, 5_000))
+    assert clock.hear(ask(box, 5_000, 100))
+    assert abs(clock.now_ms() - box.true_ms) <= 100
+
+
+def test_an_answer_that_may_be_another_s_must_be_confirmed() -> None:
+    box = Box(system_ms=0)
+    clock = box.clock()
+    for stale_ms in (60_000, 0):
+        assert not clock.hear(ask(box, 50, 50, stale_ms=stale_ms, is_certain=False))
+        assert clock.wants_answer
+    assert clock.hear(ask(box, 50, 50, is_certain=False))
+    assert abs(clock.now_ms() - box.true_ms) <= 100
+    clock.hear(ask(box, 50, 50))
+    clock.hear(ask(box, 50, 50, stale_ms=30, is_certain=False))
+    assert clock.error_ms == 50, "what is certain is not mixed with what is not"
+
+
+def test_a_crystal_that_drifts_is_followed() -> None:
+    """30 ppm are 2.6 s a day."""
+    box = Box(system_ms=0)
+    clock = box.clock()
+    clock.hear(ask(box, 50, 50))
+    for _ in range(48):
+        box.pass_ms(TIME_PERIOD_MS)
+        box.boot_ms += TIME_PERIOD_MS * 30 // 10**6
+        drift_ms = box.boot_ms - 60_000  # true_ms goes by the boot's clock
+        said = ask(box, 50, 50)
+        behind_ms = (drift_ms * 30) // 10**6
+        clock.hear(ServerTime(said.utc_ms - behind_ms, said.asked_ms, said.answered_ms, True))
+        assert abs(clock.now_ms() - (box.true_ms - behind_ms)) <= 1_000
+
+
+def test_hello_is_said_until_it_is_answered_then_for_the_time() -> None:
+    hello, now_ms = Hello(Random(1)), 1_000_000
+    for sent in range(20):
+        hello.said(now_ms, 7_000 + sent, is_probe=False)
+        assert hello.at_ms is not None
+        assert not hello.is_due(now_ms)
+        now_ms = hello.at_ms
+        assert hello.is_due(now_ms)
+    assert hello.take_answered(6_999) is None, "another boot's"
+    found = hello.take_answered(7_018)
+    assert found is not None
+    assert found.boot_ms == 7_018
+    assert hello.take_answered(7_017) is None, "an answer to an earlier one came too late"
+    assert hello.take_answered(0) is None, "answers none, where receipts say which they answer"
+    hello.rest(now_ms, is_time_wanted=True)
+    assert hello.is_due(now_ms + HELLO_MS_MAX)
+    hello.rest(now_ms, is_time_wanted=False)
+    assert not hello.is_due(now_ms + HELLO_MS_MAX)
+    assert not hello.take_time_probe(now_ms + TIME_PERIOD_MS - 1)
+    assert hello.take_time_probe(now_ms + TIME_PERIOD_MS)
+    assert not hello.take_time_probe(now_ms + TIME_PERIOD_MS)
+
+
+def test_who_was_answered_too_slowly_asks_again_at_once_then_less_and_less() -> None:
+    """The first hello of a connection counts: it is the one that opens the gate."""
+    hello, waits_ms = Hello(Random(1)), []
+    for _ in range(4):
+        hello.said(0, 1, is_probe=False)
+        assert hello.take_answered(0) is not None
+        hello.rest(0, is_time_wanted=True)
+        assert hello.at_ms is not None
+        waits_ms.append(hello.at_ms)
+    assert waits_ms[0] == 0
+    assert HELLO_MS_MIN < waits_ms[1] < waits_ms[2] < waits_ms[3]
+
+
+def newest_release_ms(changelog: str) -> int | None:
+    """When the newest version of a changelog was released; None while there is none."""
+    found = re.search(r"^## \[\d+\.\d+\.\d+\] - (\d{4}-\d{2}-\d{2})$", changelog, re.MULTILINE)
+    return found and round(datetime.fromisoformat(f"{found[1]}T00:00:00Z").timestamp() * 1000)
+
+
+def test_no_release_is_newer_than_what_the_clock_calls_now() -> None:
+    text = "## [Unreleased]\n\n## [1.2.0] - 2027-03-01\n\n## [1.1.0] - 2026-12-01\n"
+    assert newest_release_ms(text) == round(datetime(2027, 3, 1, tzinfo=UTC).timestamp() * 1000)
+    changelog = Path(__file__).parents[2] / "CHANGELOG.md"
+    released_ms = newest_release_ms(changelog.read_text(encoding="utf-8"))
+    assert released_ms is None or released_ms <= BUILT_MS, "raise BUILT_MS to the release's day"

@@ -24,7 +24,13 @@ from greenhaul_edge.uplink.dialer import Dialer
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
 from greenhaul_edge.uplink.wire import Acked, PahoWire
-from greenhaul_protocols.block import BlockHeader, unwrap_block
+from greenhaul_protocols.block import (
+    FORMAT,
+    FORMAT_MAX,
+    FORMAT_PACKED,
+    BlockHeader,
+    unwrap_block,
+)
 from greenhaul_protocols.catalogue import Position
 from greenhaul_protocols.ranges import RangeSet
 from greenhaul_protocols.receipt import LaneState, Receipt, encode_receipt
@@ -55,6 +61,8 @@ class Collector:
     settled: dict[int, RangeSet] = field(default_factory=dict)
     presence: list[dict[str, Any]] = field(default_factory=list)
     revision: int = 1
+    block_format: int = FORMAT_MAX  # as it says it reads
+    formats: set[int] = field(default_factory=set)
 
     def on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         """A block, or somebody's presence."""
@@ -63,6 +71,7 @@ class Collector:
             return
         block = unwrap_block(bytes(message.payload))
         header = block.header
+        self.formats |= {block.block_format} if header.count else set()
         ranges = self.settled.setdefault(header.epoch, RangeSet())
         for series in decode_body(block.inflate()):
             self.readings |= set(series.device_time_ms)
@@ -82,6 +91,7 @@ class Collector:
             store_id=7,
             revision=self.revision,
             server_time_ms=time.time_ns() // 1_000_000,
+            block_format=self.block_format,
             lanes=(lane,) if ranges.total else (),
         )
         topic = receipt_topic(self.gateway)
@@ -201,6 +211,24 @@ def test_readings_arrive_and_receipts_settle_them(
     assert collector.headers[0].count == 0
 
 
+@pytest.mark.parametrize("block_format", [FORMAT, FORMAT_PACKED])
+def test_blocks_are_packed_for_collectors_that_read_it(
+    connect: Connect,
+    collector: Collector,
+    gateway_outbox: Outbox,
+    until: Until,
+    block_format: int,
+) -> None:
+    collector.block_format = block_format
+    connect()
+    random = Random(1)
+    moving = [replace(one, latitude_deg=30 + random.random() / 1000) for one in positions(300)]
+    gateway_outbox.append(moving, is_urgent=True).result(10)
+    until(lambda: waiting(gateway_outbox) == 0)
+    assert collector.formats == {block_format}
+    assert len(collector.readings) == 300
+
+
 def test_nothing_but_the_hello_goes_out_until_it_is_answered(
     connect: Connect,
     collector: Collector,
@@ -208,7 +236,7 @@ def test_nothing_but_the_hello_goes_out_until_it_is_answered(
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("greenhaul_edge.uplink.link.HELLO_MS_MIN", 50)
+    monkeypatch.setattr("greenhaul_edge.uplink.hello.HELLO_MS_MIN", 50)
     collector.is_answering = False
     gateway_outbox.append(positions(10), is_urgent=True).result(10)
     connect()

@@ -22,7 +22,7 @@ from tests.simulation.world import Process, Signal, World
 from greenhaul_cloud.intake.counters import IntakeCounters
 from greenhaul_cloud.intake.worker import IntakeWorker
 from greenhaul_cloud.store.engine import Store, open_store
-from greenhaul_edge.clock import Clock
+from greenhaul_edge.clock import Clock, ServerTime
 from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.outbox import receipts
 from greenhaul_edge.outbox.chunks import Priority
@@ -35,7 +35,6 @@ from greenhaul_edge.sources.jt808 import Jt808Source
 from greenhaul_edge.sources.terminal_auth import TerminalAuth
 from greenhaul_edge.uplink.link import Uplink
 from greenhaul_edge.uplink.schedule import Pace
-from greenhaul_protocols.block import WallQuality
 from greenhaul_protocols.catalogue import BatteryReading, TimeQuality
 from greenhaul_protocols.jt808 import LocationReport
 from greenhaul_protocols.jt808.clock import digits_of
@@ -138,6 +137,7 @@ class EdgeBox:
         self.taken_back = 0  # readings a receipt no longer names as settled
         self.kept_inputs: dict[tuple[int, float], int] = {}  # committed, and when (true ms)
         self.inputs = 0
+        self.error_ms_max = 0  # of times read off the gateway's clock once it was mapped
         self.is_reading = True
         self.boots = 0
 
@@ -177,10 +177,9 @@ class EdgeBox:
             setattr(file, name, self.disk.slowed(getattr(file, name)))
         outbox = traits.make_outbox(file, clock, commit_window_s=traits.commit_window_s)
 
-        def learn(utc_ms: int, at_ms: int) -> None:
-            clock.learn(utc_ms, WallQuality.CLOUD, at_ms)
-            assert clock.offset_ms is not None
-            outbox.map_clock(clock.offset_ms)
+        def learn(said: ServerTime) -> None:
+            if clock.hear(said) and clock.offset_ms is not None:
+                outbox.map_clock(clock.offset_ms)
 
         process = self.process
         uplink = Uplink(
@@ -217,6 +216,7 @@ class EdgeBox:
                 continue
             self.inputs += 1
             soc_percent, time_ms = self.inputs % 1000 / 10, clock.now_ms()
+            self.error_ms_max = max(self.error_ms_max, abs(time_ms - self.world.now_ms))
             reading = BatteryReading(
                 source=f"{GATEWAY}/battery",
                 device_time_ms=time_ms,

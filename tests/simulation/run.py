@@ -35,6 +35,8 @@ FAST_DISK = Path("/dev/shm")
 TROUBLE_S = (120.0, 300.0)
 # Everything that happens in a second, on average: more is somebody who turns in circles.
 EVENTS_PER_S_MAX = 120
+# Of a boot that learnt the time.
+CLOCK_ERROR_MS_MAX = 1_000
 # A fault in the resending shows as a drain that never ends.
 DRAIN_S_MAX = 3_600.0
 
@@ -317,6 +319,8 @@ class Run:
             self._check_inputs(store)
             self._check_ledger(store)
         self._check_blame(reasons)
+        if self.edge.error_ms_max > CLOCK_ERROR_MS_MAX:
+            raise Broken(f"seed {self.seed}: a clock off by {self.edge.error_ms_max} ms")
         if self.world.events > EVENTS_PER_S_MAX * self.world.elapsed_s:
             raise Broken(f"seed {self.seed}: {self.world.events} events: in circles")
 

@@ -15,7 +15,7 @@ from tests.simulation.test_promises import SEEDS
 
 from greenhaul_cloud.store import write as store_write
 from greenhaul_cloud.store.inspection import Accepted
-from greenhaul_edge.clock import Rough
+from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox import receipts
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.receipts import Ledger, Verdict
@@ -156,8 +156,9 @@ def never_send_again(run: Run) -> None:
 
 def believe_the_first_answer(run: Run) -> None:
     """Whatever comes first after a hello is taken for its answer, and for the time."""
+    hear = Clock.hear
     run.broker.tamper = lambda receipt: replace(receipt, hello_ms=0)
-    run.patch(Rough, "is_confirmed", True)
+    run.patch(Clock, "hear", lambda clock, said: hear(clock, replace(said, is_certain=True)))
 
 
 # Each with a seed that finds it as things stand; when they move, another of the seeds will.

@@ -3,7 +3,7 @@
 `now_ms` here is of any clock that never jumps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from greenhaul_protocols.receipt import Receipt
 
@@ -40,7 +40,9 @@ class ReceiptSchedule:
         self._heard_ms[key] = now_ms
         wait_ms = 0 if is_asked else DRAINING_MS if is_backlog else LIVE_MS
         waiting = self._waiting.setdefault(key, _Waiting(receipt, now_ms + wait_ms))
-        waiting.receipt = receipt
+        # A newer receipt answers the hello of the one it takes the place of, too.
+        hello_ms = receipt.hello_ms or waiting.receipt.hello_ms
+        waiting.receipt = replace(receipt, hello_ms=hello_ms)
         waiting.due_ms = min(waiting.due_ms, now_ms + wait_ms)
 
     def due(self, now_ms: int) -> list[Receipt]:

@@ -258,8 +258,14 @@ class IntakeWorker:
             for one in deliveries
             if one.block.block and (one.block.block.header.asks_receipt or not one.block.count)
         }
+        hellos = {  # the newest of each
+            (one.block.gateway, one.block.block.header.epoch): one.block.block.header.monotonic_ms
+            for one in deliveries
+            if one.block.block and not one.block.count
+        }
         for key, receipt in result.receipts.items():
-            self._schedule.note(receipt, now_ms, is_asked=key in asked)
+            answer = replace(receipt, hello_ms=hellos.get(key, 0))
+            self._schedule.note(answer, now_ms, is_asked=key in asked)
         self._count(deliveries, result)
         if result.marked:
             self._on_stored()

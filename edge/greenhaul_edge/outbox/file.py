@@ -22,7 +22,7 @@ from greenhaul_edge.outbox.room import EVICT_ROWS, Bounds, Evicted, GraceRing, L
 from greenhaul_edge.outbox.rows import load_ledger, meta, pack_pairs, save_lanes, set_meta
 from greenhaul_edge.outbox.schema import DamagedFile, check_structure, open_file
 from greenhaul_edge.outbox.scrub import Scrub
-from greenhaul_protocols.catalogue import Reading
+from greenhaul_protocols.catalogue import Reading, TimeQuality
 from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.ranges import Pair
 from greenhaul_protocols.receipt import Receipt
@@ -267,16 +267,19 @@ class OutboxFile:
             self._give_up(lane, first, last, reason, now_ms)
             self._save()
 
-    def map_clock(self, offset_ms: int, now_ms: int) -> int:
+    def map_clock(
+        self, offset_ms: int, now_ms: int, quality: TimeQuality = TimeQuality.GATEWAY
+    ) -> int:
         """Append a slice of the readings that waited for UTC: device time = monotonic + offset.
 
-        Returns how many rows were dealt with; 0 when none wait.
+        quality: BOUNDED where the offset is only the least that is known. Returns how many rows
+        were dealt with; 0 when none wait.
         """
         if self._connection.execute("SELECT 1 FROM unclocked LIMIT 1").fetchone() is None:
             return 0
         rows = 0
         with self._transaction():
-            for row, readings in unclocked.take(self._connection, self.boot, offset_ms):
+            for row, readings in unclocked.take(self._connection, self.boot, offset_ms, quality):
                 priority = Priority(row.priority)
                 self._append(LANE_LIVE, readings, priority, now_ms, boot=row.boot)
                 damaged = 0 if readings else row.readings

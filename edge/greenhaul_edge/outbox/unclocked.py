@@ -37,12 +37,13 @@ def put(connection: sqlite3.Connection, batch: Batch, *, boot: int, now_ms: int)
 
 
 def take(
-    connection: sqlite3.Connection, boot: int, offset_ms: int
+    connection: sqlite3.Connection, boot: int, offset_ms: int, quality: TimeQuality
 ) -> Iterator[tuple[Row, list[Reading]]]:
     """Take out a slice of what waits, device times now in UTC. Part of the caller's transaction.
 
-    offset_ms: UTC minus the monotonic clock of this boot. Readings of other boots, which ended
-    unmapped, get a time between the last one known and this boot's start, and are marked so.
+    offset_ms: UTC minus the monotonic clock of this boot; quality: how well known. Readings of
+    other boots, which ended unmapped, get a time between the last one known and this boot's start,
+    and are marked so.
     Yields each row with its readings; with none if the row is damaged.
     """
     rows = connection.execute(
@@ -57,7 +58,7 @@ def take(
             if not row.is_intact:
                 raise DamagedChunk(0, 0)
             if row.boot == boot:
-                readings = map_clock(row.body, offset_ms, TimeQuality.GATEWAY)
+                readings = map_clock(row.body, offset_ms, quality)
             else:
                 if row.boot not in known_ms:
                     known_ms[row.boot] = _known_ms(connection, row.boot, boot, offset_ms)

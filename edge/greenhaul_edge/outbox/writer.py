@@ -16,7 +16,7 @@ from greenhaul_edge.outbox.keeper import Clock, Keeper
 from greenhaul_edge.outbox.receipts import Ledger, Verdict
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.supervision import Beat
-from greenhaul_protocols.catalogue import Reading
+from greenhaul_protocols.catalogue import Reading, TimeQuality
 from greenhaul_protocols.errors import ConfigError, EncodeError, Rejected, Unavailable
 from greenhaul_protocols.ranges import RangeSet
 from greenhaul_protocols.receipt import Receipt
@@ -175,9 +175,11 @@ class Outbox:
             lambda file: file.give_up(lane, first, last, reason, self._clock.now_ms())
         )
 
-    def map_clock(self, offset_ms: int) -> "Future[None]":
+    def map_clock(
+        self, offset_ms: int, quality: TimeQuality = TimeQuality.GATEWAY
+    ) -> "Future[None]":
         """Append the readings that waited for UTC: device time = monotonic + offset_ms."""
-        return self._submit(lambda file: self._map_clock(file, offset_ms))
+        return self._submit(lambda file: self._map_clock(file, offset_ms, quality))
 
     def report_damage(self, epoch: int, why: Exception) -> "Future[None]":
         """The file of this epoch cannot be read: it is put aside, another one is begun."""
@@ -202,8 +204,8 @@ class Outbox:
     def _reconfigure(self, file: OutboxFile, bounds: Bounds, commit_window_s: float) -> None:
         file.bounds, self._window_s = bounds, commit_window_s
 
-    def _map_clock(self, file: OutboxFile, offset_ms: int) -> None:
-        while file.map_clock(offset_ms, self._clock.now_ms()):
+    def _map_clock(self, file: OutboxFile, offset_ms: int, quality: TimeQuality) -> None:
+        while file.map_clock(offset_ms, self._clock.now_ms(), quality):
             self.beat.note()
 
     def _submit(self, work: Callable[[OutboxFile], T]) -> "Future[T]":

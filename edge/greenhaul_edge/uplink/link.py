@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from greenhaul_edge.clock import Clock
+from greenhaul_edge.clock import Clock, ServerTime
 from greenhaul_edge.outbox.chunks import DamagedChunk
 from greenhaul_edge.outbox.receipts import Ignored, OldImage, Settlement
 from greenhaul_edge.outbox.schema import DamagedFile
@@ -17,11 +17,12 @@ from greenhaul_edge.outbox.writer import Outbox, View
 from greenhaul_edge.supervision import Beat
 from greenhaul_edge.uplink.backoff import Backoff
 from greenhaul_edge.uplink.cutter import CutBlock, Cutter
+from greenhaul_edge.uplink.hello import Hello
 from greenhaul_edge.uplink.limits import Limits
 from greenhaul_edge.uplink.schedule import Cut, Pace, Schedule
 from greenhaul_edge.uplink.wire import Acked, Arrived, Closed, Connected, WireEvent, presence
 from greenhaul_edge.uplink.wires import MakeWire, OnServerTime, Wire
-from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, wrap_block
+from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, WallQuality, wrap_block
 from greenhaul_protocols.errors import DecodeError, Unavailable
 from greenhaul_protocols.receipt import Receipt, decode_receipt
 from greenhaul_protocols.times import format_time
@@ -29,12 +30,8 @@ from greenhaul_protocols.topics import LANE_LIVE, state_topic, up_topic
 
 log = logging.getLogger(__name__)
 
-# A hello without an answer is sent again, at growing intervals.
-HELLO_MS_MIN, HELLO_MS_MAX = 5_000, 120_000
 # After a PUBACK with a failure nothing is sent for a while, growing with each.
 REFUSED_MS_MIN, REFUSED_MS_MAX = 500, 60_000
-# The cloud's time is taken only from an answer this quick: half of it is the error.
-ROUND_TRIP_MS_MAX = 2_000
 # How long an outbox commit may take before the uplink calls it hung.
 COMMIT_TIMEOUT_S = 60.0
 # From dialling to the CONNACK, with a slow resolver and four addresses that do not answer.
@@ -69,7 +66,7 @@ class Uplink:
         *,
         pace: Pace,
         ack_timeout_s: float = 20.0,
-        on_server_time: OnServerTime = lambda _utc_ms, _at_ms: None,
+        on_server_time: OnServerTime = lambda _said: None,
         renew: Callable[[], bool] = lambda: False,
         about: Mapping[str, str] | None = None,
         random: Random | None = None,
@@ -94,9 +91,7 @@ class Uplink:
         self._is_gate_open = False
         self._connect_at_ms = self._dialled_ms = self._looked_ms = self._now_ms()
         self._slept_ms = clock.monotonic_ms() - self._now_ms()
-        self._hello_sent_ms: int | None = None
-        self._hello_at_ms: int | None = None
-        self._hello_interval_ms = HELLO_MS_MIN
+        self._hello = Hello(self._random)
         self._send_at_ms = self._refusals = 0  # after PUBACKs that said no
         self._unacked: dict[int, _Unacked] = {}  # by PUBACK number, in order of sending
         self._cutter: Cutter | None = None
@@ -192,7 +187,7 @@ class Uplink:
             wakes_ms.append(self._connect_at_ms)
         elif self._is_connected:
             wakes_ms.append(self._schedule.wake_ms(now_ms))
-            wakes_ms += [at_ms for at_ms in (self._hello_at_ms,) if at_ms is not None]
+            wakes_ms += [at_ms for at_ms in (self._hello.at_ms,) if at_ms is not None]
             wakes_ms += [at_ms for at_ms in (self._send_at_ms,) if at_ms > now_ms]
             oldest_ms = self._oldest_unacked_ms()
             wakes_ms += [] if oldest_ms is None else [oldest_ms + self._ack_timeout_ms]
@@ -235,7 +230,7 @@ class Uplink:
         self._unacked.clear()
         here = presence(True, at=format_time(self._clock.now_ms()), **self._about)
         self._publish(state_topic(self._outbox.gateway), here, is_retained=True)
-        self._hello_interval_ms = HELLO_MS_MIN
+        self._hello.reset()
         self._say_hello(view)
         self._is_gate_open &= view.epoch == self._epoch
         if self._is_gate_open:
@@ -258,7 +253,7 @@ class Uplink:
         self._limits.closed(max((one.size for one in self._unacked.values()), default=0))
         self._schedule.disconnected()
         self._unacked.clear()
-        self._hello_at_ms = self._hello_sent_ms = None
+        self._hello.reset()
         now_ms = self._now_ms()
         if at_once:
             self._backoff.forget()
@@ -282,31 +277,28 @@ class Uplink:
             return  # asked again at the next turn, after a PUBACK
         marks = {lane.lane: lane.sent_mark for lane in view.lanes}
         header = self._header(LANE_LIVE, view.epoch, first=marks.get(LANE_LIVE, 0) + 1, asks=True)
-        self._hello_sent_ms = self._now_ms()
-        if not is_probe:
-            jittered_ms = round(self._hello_interval_ms * self._random.uniform(0.7, 1.3))
-            self._hello_at_ms = self._hello_sent_ms + jittered_ms
-            self._hello_interval_ms = min(2 * self._hello_interval_ms, HELLO_MS_MAX)
+        self._hello.said(self._now_ms(), header.monotonic_ms, is_probe=is_probe)
         self._publish(up_topic(self._outbox.gateway, LANE_LIVE), wrap_block(header))
 
     def _acked(self, event: Acked) -> None:
         message = self._unacked.pop(event.message, None)
         flight = None if message is None else message.flight
+        now_ms = self._now_ms()
         if message is not None and message.is_presence:
             return
         if event.failure is None:
-            if self._refusals:
-                self._refusals, self._link = 0, "connected"
+            if self._refusals:  # it takes messages again: nothing to wait for
+                self._refusals, self._send_at_ms, self._link = 0, now_ms, "connected"
             if flight is not None and message is not None:
                 self._limits.acked(message.size)
-                self._schedule.acked(flight, self._now_ms())
+                self._schedule.acked(flight, now_ms)
             return
         # The link is good, the broker does not want this: keep both, wait, send it again.
         if flight is not None:
             self._schedule.refused(flight)
         self._refusals += 1
         delay_ms = min(REFUSED_MS_MIN << min(self._refusals, 10), REFUSED_MS_MAX)
-        self._send_at_ms = self._now_ms() + round(delay_ms * self._random.uniform(0.7, 1.3))
+        self._send_at_ms = now_ms + round(delay_ms * self._random.uniform(0.7, 1.3))
         self._link = f"connected; the broker refuses blocks: {event.failure}"[:200]
         log.warning("uplink refused reason=%r again_in_ms=%d", event.failure, delay_ms)
 
@@ -330,22 +322,22 @@ class Uplink:
                 self._begin_again(self._outbox.view())
             case Settlement():
                 self.receipts += 1
+                if self._cutter is not None and not event.is_retained:
+                    self._cutter.format_max = receipt.block_format
                 self._receipt_at_ms = self._clock.now_ms()
                 self._take_answer(receipt, is_retained=event.is_retained, now_ms=self._now_ms())
 
     def _take_answer(self, receipt: Receipt, *, is_retained: bool, now_ms: int) -> None:
-        hello_sent_ms = None if is_retained else self._hello_sent_ms
+        hello = None if is_retained else self._hello.take_answered(receipt.hello_ms)
+        hello_sent_ms = None if hello is None else hello.sent_ms
         self._schedule.receipt(self._outbox.view(), now_ms, hello_sent_ms=hello_sent_ms)
-        if hello_sent_ms is None:
+        if hello is None:
             return
-        round_trip_ms = now_ms - hello_sent_ms
-        self._hello_sent_ms = self._hello_at_ms = None
-        if round_trip_ms <= ROUND_TRIP_MS_MAX:
-            at_ms = self._clock.monotonic_ms()
-            self._on_server_time(receipt.server_time_ms + round_trip_ms // 2, at_ms)
-        elif self._clock.offset_ms is None:
-            # Somebody must tell the time, or sources that wait for it are held back for ever.
-            self._hello_at_ms = now_ms + self._hello_interval_ms
+        answered_ms, is_certain = self._clock.monotonic_ms(), bool(receipt.hello_ms)
+        self._on_server_time(
+            ServerTime(receipt.server_time_ms, hello.boot_ms, answered_ms, is_certain)
+        )
+        self._hello.rest(now_ms, is_time_wanted=self._clock.wants_answer)
         if not self._is_gate_open:
             self._outbox.begin_sending().result(COMMIT_TIMEOUT_S)
             self._is_gate_open = True
@@ -353,7 +345,7 @@ class Uplink:
             self._epoch = view.epoch
             limits = self._limits
             self._schedule.connected(view, limits.receive_max, limits.block_size_max)
-            log.info("uplink answered round_trip_ms=%d", round_trip_ms)
+            log.info("uplink answered round_trip_ms=%d", now_ms - hello.sent_ms)
             self.on_change()
 
     def _begin_again(self, view: View) -> None:
@@ -367,11 +359,11 @@ class Uplink:
         if self._is_gate_open and view.epoch != self._epoch:
             self._begin_again(view)  # the outbox was damaged, and replaced
             return
-        if self._hello_at_ms is not None and now_ms >= self._hello_at_ms:
+        if self._hello.is_due(now_ms):
             self._say_hello(view)
         if not self._is_gate_open or now_ms < self._send_at_ms:
             return
-        if self._hello_at_ms is None and self._schedule.take_probe(now_ms):
+        if self._hello.at_ms is None and self._is_answer_wanted(now_ms):
             self._say_hello(view, is_probe=True)
         if self._has_alarm:
             self._has_alarm = False
@@ -381,6 +373,11 @@ class Uplink:
             cut = self._schedule.next(now_ms, view)
             if cut is None or not self._send_block(cut, view, now_ms):
                 return
+
+    def _is_answer_wanted(self, now_ms: int) -> bool:
+        is_time_due = self._clock.quality <= WallQuality.CLOUD
+        is_time_due = is_time_due and self._hello.take_time_probe(now_ms)
+        return self._schedule.take_probe(now_ms) or is_time_due
 
     def _send_block(self, cut: Cut, view: View, now_ms: int) -> bool:
         block = self._cut(cut, view)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from greenhaul_edge.clock import ServerTime
 from greenhaul_edge.uplink.wire import WireEvent
 
 
@@ -21,5 +22,4 @@ class Wire(Protocol):
 
 # Opens connection number n, reporting events from its own thread.
 MakeWire = Callable[[int, Callable[[WireEvent], None]], Wire]
-# The cloud's UTC in milliseconds, and the moment of the boot's clock when it was right.
-OnServerTime = Callable[[int, int], None]
+OnServerTime = Callable[[ServerTime], None]
