@@ -26,6 +26,7 @@ class SecureBroker:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.authority = folder, Authority(folder / "authority")
         self.port, self.local_port, self.certificate_port = (free_port() for _ in range(3))
+        self.collectors_port = free_port()
         self._secrets = folder / "greenhaul"
         self._secrets.mkdir()
         self.users = self._secrets / "users"
@@ -46,9 +47,10 @@ class SecureBroker:
         with (self.folder / "log").open("ab") as log:
             command = [program, "-c", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        ports = (self.port, self.local_port, self.certificate_port, self.collectors_port)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and self._process.poll() is None:
-            if all(map(_answers, (self.port, self.local_port, self.certificate_port))):
+            if all(map(_answers, ports)):
                 return
             time.sleep(0.02)  # nothing announces that it listens
         raise AssertionError((self.folder / "log").read_text())
@@ -65,17 +67,19 @@ class SecureBroker:
         self._process.wait(10)
 
     def _text(self) -> str:
-        # What Debian's own mosquitto.conf says, which includes ours.
-        lines = [f"user {getpass.getuser()}", "persistence true"]
-        lines += [f"persistence_location {self.folder}/"]
-        for name in ("greenhaul.conf", "greenhaul-client-certificates.conf"):
-            text = (SHIPPED / name).read_text()
-            text = text.replace("/etc/mosquitto/greenhaul", str(self._secrets))
+        """What Debian's mosquitto.conf says, which includes ours in the order of their names."""
+        included = self.folder / "conf.d"
+        included.mkdir()
+        for shipped in sorted(SHIPPED.glob("*.conf")):
+            text = shipped.read_text().replace("/etc/mosquitto/greenhaul", str(self._secrets))
             text = text.replace("listener 8883", f"listener {self.port} 127.0.0.1")
             text = text.replace("listener 1883", f"listener {self.local_port}")
             text = text.replace("listener 8884", f"listener {self.certificate_port} 127.0.0.1")
-            lines.append(text)
-        return "\n".join(lines)
+            text = text.replace("listener 8885", f"listener {self.collectors_port} 127.0.0.1")
+            (included / shipped.name).write_text(text)
+        lines = [f"user {getpass.getuser()}", "persistence true"]
+        lines += [f"persistence_location {self.folder}/", f"include_dir {included}"]
+        return "\n".join(lines) + "\n"
 
 
 def _answers(port: int) -> bool:

@@ -11,10 +11,15 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert, select
+from tests.chaos.chain import until
 from tests.chaos.secure_broker import COLLECTOR, PASSWORD, SecureBroker
 
+from greenhaul_cloud.intake.counters import IntakeCounters
 from greenhaul_cloud.intake.service import Intake
 from greenhaul_cloud.intake.wire import BrokerAddress
+from greenhaul_cloud.intake.wires import PieceWires
+from greenhaul_cloud.intake.worker import Delivery, Presence
+from greenhaul_cloud.shards.pieces import cut
 from greenhaul_cloud.store import tables
 from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_protocols.block import BlockHeader, wrap_block
@@ -142,7 +147,7 @@ def block(gateway: str, source: str, *, epoch: int) -> bytes:
 
 def sources_stored(store: Store) -> set[str]:
     """Names of all sources with a position in the store."""
-    query = select(tables.source.c.name).join_from(tables.position, tables.source)
+    query = select(tables.source.c.name).where(tables.position.c.source_id == tables.source.c.id)
     with store.read() as connection:
         return set(connection.execute(query).scalars())
 
@@ -234,6 +239,43 @@ def test_a_client_certificate_is_a_gateway(broker: SecureBroker) -> None:
 def test_the_shipped_files_name_only_what_exists() -> None:
     shipped = Path(__file__).parent.parent.parent / "cloud/mosquitto"
     readme = (shipped / "README.md").read_text()
-    for name in ("acl", "greenhaul.conf", "greenhaul-client-certificates.conf"):
-        assert (shipped / name).is_file()
+    for name in ("acl", *(path.name for path in shipped.glob("*.conf"))):
         assert name in readme
+
+
+def test_collectors_elsewhere_have_a_session_for_each_piece(
+    broker: SecureBroker, store: Store, gateway_a: Client
+) -> None:
+    """By TLS, all as one user: nobody ends anybody's connection."""
+    gateway_a.subscribe(receipt_topic("gw-a"))
+    address = BrokerAddress(
+        host="localhost",
+        port=broker.collectors_port,
+        client_id="elsewhere",
+        username=COLLECTOR,
+        password=PASSWORD.format(COLLECTOR),
+        tls=True,
+        ca_file=broker.authority.ca,
+    )
+    registry = CollectorRegistry()
+    counters = IntakeCounters(registry)
+    heard: queue.Queue[Delivery | Presence] = queue.Queue()
+
+    def hear(item: Delivery | Presence) -> bool:
+        heard.put(item)
+        return True
+
+    wires = PieceWires(address, counters, 16, hear)
+    for piece in cut(0, 255):
+        wires.take(piece)
+    until(lambda: wires.is_connected, "all sessions stand")
+    assert gateway_a.publish(up_topic("gw-a", 1), block("gw-a", "gw-a/gnss", epoch=9)) == ""
+    while not isinstance(item := heard.get(timeout=WAIT_S), Delivery):
+        pass
+    wires.acknowledge(item)
+    assert wires.is_connected
+    for piece in cut(0, 255):
+        wires.leave(piece)
+    wires.join()
+    assert item.block.gateway == "gw-a"
+    assert registry.get_sample_value("greenhaul_intake_connects_total") == 16
