@@ -79,7 +79,8 @@ def play_kills(make: Make, *, seconds: float, period_s: float, seed: int) -> Non
         broker.start()
     if not is_up:
         collector.start()
-    until(lambda: gateway.waiting == 0, "everything is settled")
+    until(lambda: gateway.waiting == 0, "everything is settled", 30 + seconds)
+    print(f"{gateway.appended} readings, {gateway.in_flight.connections} connections")
     assert collector.positions() == gateway.appended
 
 
