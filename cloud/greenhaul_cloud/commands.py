@@ -1,14 +1,9 @@
 """The short commands: each opens the store, does one thing, says what it did."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection
 
 from greenhaul_cloud.auth.passwords import PASSWORD_LENGTH_MAX, hash_password
 from greenhaul_cloud.auth.principal import Role
@@ -16,11 +11,8 @@ from greenhaul_cloud.auth.secrets import hash_secret, new_token
 from greenhaul_cloud.broker_users import password_of, put_user
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
-from greenhaul_cloud.fence_file import read_features
-from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_cloud.store import accounts, registry
 from greenhaul_cloud.store.engine import Store, describe_store, migrate, open_store
-from greenhaul_cloud.store.fences import put_fence
 from greenhaul_cloud.store.gateways import put_gateway
 from greenhaul_cloud.store.scope import EVERYTHING
 from greenhaul_protocols.errors import ConfigError, Rejected
@@ -125,41 +117,6 @@ def add_broker_user(args: argparse.Namespace) -> int:
     is_new = put_user(args.users, args.name, password_of(args.password_file))
     print(f"{args.users}: {'new' if is_new else 'changed'} user {args.name}")
     return 0
-
-
-def import_fences(config: CloudConfig, args: argparse.Namespace) -> int:
-    """Puts every fence of a GeoJSON, KML or WKT file, all or none."""
-    features = read_features(args.file, _properties(args.properties))
-    now_ms = system_now_ms()
-    with _opened(config) as store, store.write() as connection:
-        told = [_put(connection, feature, now_ms, args.file) for feature in features]
-        detail = {"fences": len(told)}
-        accounts.record(connection, now_ms, _SHELL, "fences.import", str(args.file), detail)
-    counts = ", ".join(
-        f"{told.count(word)} {word}" for word in ("new", "changed", "as before") if word in told
-    )
-    print(f"{len(told)} fences: {counts or 'none'}")
-    return 0
-
-
-def _put(connection: Connection, feature: Any, now_ms: int, path: Path) -> str:
-    try:
-        done = put_fence(connection, feature, now_ms, _SHELL)
-    except FeatureError as error:
-        raise Rejected(f"{path}: {error}") from error
-    if done.is_new_fence:
-        return "new"
-    return "changed" if done.is_new_version else "as before"
-
-
-def _properties(text: str | None) -> dict[str, Any]:
-    try:
-        properties = json.loads(text or "{}")
-    except ValueError as error:
-        raise ConfigError(f"--properties: {error}") from error
-    if not isinstance(properties, dict):
-        raise ConfigError("--properties: expected a JSON object")
-    return properties
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Fences from files: GeoJSON, KML and WKT, all as GeoJSON features."""
+"""Fences from files: GeoJSON, KML, WKT and frames of JT/T 808, all as GeoJSON features."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -9,6 +10,7 @@ from xml.etree import ElementTree as ET
 import shapely
 
 from greenhaul_cloud.reasons import reason_of
+from greenhaul_cloud.terminal_areas.messages import features_of_lines
 from greenhaul_protocols.errors import ConfigError
 
 Feature = dict[str, Any]
@@ -17,11 +19,14 @@ Feature = dict[str, Any]
 FILE_SIZE_MAX = 64 * 1024 * 1024
 
 
-def read_features(path: Path, properties: Mapping[str, Any] | None = None) -> list[Feature]:
+def read_features(
+    path: Path, properties: Mapping[str, Any] | None = None, *, revision: int | None = None
+) -> list[Feature]:
     """The fence features of a file, by its ending.
 
     properties: for every feature that does not say otherwise; KML and WKT have no rules of their
-    own. Raises ConfigError that names the file and the place in it.
+    own. revision: of JT/T 808, for frames that do not say it. Raises ConfigError that names the
+    file and the place in it.
     """
     try:
         if path.stat().st_size > FILE_SIZE_MAX:
@@ -29,9 +34,10 @@ def read_features(path: Path, properties: Mapping[str, Any] | None = None) -> li
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {reason_of(error)}") from error
-    read = FORMATS.get(path.suffix.lower())
+    formats = {**FORMATS, ".hex": partial(features_of_lines, revision=revision)}
+    read = formats.get(path.suffix.lower())
     if read is None:
-        raise ConfigError(f"{path}: not one of {', '.join(FORMATS)}")
+        raise ConfigError(f"{path}: not one of {', '.join(formats)}")
     try:
         features = read(text)
     except (ValueError, RecursionError, ET.ParseError, shapely.GEOSException) as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenhaul_cloud import commands, evaluate
+from greenhaul_cloud import commands, evaluate, fence_commands
 from greenhaul_cloud.auth.principal import Role
 from greenhaul_cloud.config import CloudConfig, load_config
 from greenhaul_cloud.housekeeping import commands as housekeeping
@@ -111,17 +111,6 @@ def _broker_user_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help="GeoJSON, KML or WKT (a line: id, tab, geometry)"
-    )
-    parser.add_argument(
-        "--properties",
-        metavar="JSON",
-        help='for fences that do not say, as \'{"rules": [{"rule": "no_entry"}]}\'',
-    )
-
-
 COMMANDS = (
     Command(
         "serve",
@@ -186,10 +175,17 @@ COMMANDS = (
     ),
     Command(
         "fences import",
-        "put every fence of a GeoJSON, KML or WKT file, all or none",
+        "put every fence of a GeoJSON, KML or WKT file, or of frames, all or none",
         "fences import fences.geojson",
-        _configured(commands.import_fences),
-        _import_arguments,
+        _configured(fence_commands.run_import),
+        fence_commands.add_import_arguments,
+    ),
+    Command(
+        "fences export",
+        "write fences as GeoJSON, KML or WKT, or as frames that set them at a terminal",
+        "fences export fences.geojson",
+        _configured(fence_commands.run_export),
+        fence_commands.add_export_arguments,
     ),
     Command(
         "fences evaluate",

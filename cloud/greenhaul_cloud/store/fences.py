@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, or_, select, update
 
 from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.model import Fence, FenceVersion
@@ -119,14 +119,22 @@ def end_fence(conn: Connection, fence_id: str, at_ms: int, now_ms: int) -> bool:
 
 def list_fences(conn: Connection, page: PageSpec) -> Page:
     """The newest version of every fence, by id."""
-    versions = fence_version.alias()
-    newest = (
-        select(func.max(versions.c.version))
-        .where(versions.c.fence_id == fence_version.c.fence_id)
-        .scalar_subquery()
-    )
-    query = select(fence_version).where(fence_version.c.version == newest)
+    query = select(fence_version).where(_is_newest())
     return read_page(conn, query, [fence_version.c.fence_id], page)
+
+
+def newest_features(conn: Connection) -> list[dict[str, Any]]:
+    """The feature of every fence, as its newest version has it, by id."""
+    query = select(fence_version.c.feature).where(_is_newest())
+    return list(conn.execute(query.order_by(fence_version.c.fence_id)).scalars())
+
+
+def _is_newest() -> ColumnElement[bool]:
+    versions = fence_version.alias()
+    newest = select(func.max(versions.c.version)).where(
+        versions.c.fence_id == fence_version.c.fence_id
+    )
+    return fence_version.c.version == newest.scalar_subquery()
 
 
 def find_fence(conn: Connection, fence_id: str) -> RowMapping | None:

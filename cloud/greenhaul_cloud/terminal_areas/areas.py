@@ -43,6 +43,8 @@ def area_of(feature: Feature, area_id: int | None = None) -> Area:
     area_id: for a fence that never was one. Raises EncodeError for what no terminal keeps.
     """
     properties = feature["properties"]
+    if properties.get("datum", "wgs84") != "wgs84":
+        raise EncodeError(f"datum: a terminal reads WGS-84, not {properties['datum']}")
     kept: Limits = properties.get("jt808") or {}
     number = kept.get("area_id", area_id)
     if number is None:

@@ -29,9 +29,12 @@ WIDTH_M_MIN = 2
 
 def features_of(message: Setting) -> Iterator[Feature]:
     """Fence features of 0x8600, 0x8602, 0x8604 or 0x8606. Raises FeatureError."""
-    areas: Sequence[Area]
-    areas = message.areas if isinstance(message, CircleSetting | RectangleSetting) else (message,)
-    yield from map(feature_of, areas)
+    if not isinstance(message, CircleSetting | RectangleSetting):
+        yield feature_of(message)
+        return
+    for feature in map(feature_of, message.areas):
+        feature["properties"]["jt808"]["action"] = message.action
+        yield feature
 
 
 def feature_of(area: Area) -> Feature:
@@ -40,9 +43,10 @@ def feature_of(area: Area) -> Feature:
         return _route(area)
     bits = area.attributes
     signs = (-1 if bits & WEST_BIT else 1), (-1 if bits & SOUTH_BIT else 1)
+    shape = _SHAPES[type(area)]
     properties: dict[str, Any] = {
-        "id": f"jt808-area-{area.area_id}",
-        "jt808": {"shape": _SHAPES[type(area)], "area_id": area.area_id, "attributes": bits},
+        "id": f"jt808-{shape}-{area.area_id}",  # numbers are unique among areas of one shape
+        "jt808": {"shape": shape, "area_id": area.area_id, "attributes": bits},
     }
     if isinstance(area, Circle):
         at = _signed(area.longitude_deg, area.latitude_deg, signs)
