@@ -116,7 +116,7 @@ def _nmea(log: Path) -> tuple[Iterator[Reading], Any]:
 def _as_json(reading: Reading) -> dict[str, Any]:
     kind = next(kind for kind in KINDS.values() if kind.reading_class is type(reading))
     said = {
-        one.name: value
+        one.name: float(f"{value:.10g}") if isinstance(value, float) else value
         for one in fields(reading)
         if one.name in {spec.name for spec in kind.fields}
         and (value := getattr(reading, one.name)) is not None
