@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 LOG_PERIOD_S = 60.0
 # Between two looks at the stages, and two signs of life for the service manager.
 LOOK_PERIOD_S = 5.0
+# Between two writings of the status file, whatever happens: a link may come and go all day.
+STATUS_PERIOD_S_MIN = 1.0
 # How long a hung stage may take to end, and the outbox to commit what waits, before we go on.
 PATIENCE_S = 5.0
 # Exit code of a process that could not get a stage going again; 2 would say: never try again.
@@ -82,6 +84,7 @@ class Agent:
 
     def run(self) -> None:
         """Until `stop`. Raises ConfigError if a source cannot be opened."""
+        self._outbox.on_drop = self._wake.set
         self._outbox.start()
         self._supervisor.watch(_OUTBOX, can_restart=False)
         try:
@@ -140,12 +143,16 @@ class Agent:
         log_at = time.monotonic() + LOG_PERIOD_S
         watchdog_s = self._service.watchdog_s
         period_s = LOOK_PERIOD_S if watchdog_s is None else min(LOOK_PERIOD_S, watchdog_s / 3)
-        is_due = True
+        is_due, write_at = True, 0.0
         while not self._stop.is_set():
             self._look_after_clock(is_due)
-            if is_due:
+            wait_s = period_s
+            if is_due and time.monotonic() >= write_at:
                 self._write_status()
-            is_due = self._wake.wait(period_s)
+                is_due, write_at = False, time.monotonic() + STATUS_PERIOD_S_MIN
+            elif is_due:
+                wait_s = min(period_s, write_at - time.monotonic())
+            is_due |= self._wake.wait(max(wait_s, 0))
             self._wake.clear()
             if self._reload.is_set():
                 self._reload.clear()

@@ -11,7 +11,10 @@ from greenhaul_protocols.topics import GATEWAY_ID
 
 _NAME = r"[A-Za-z0-9._-]{1,32}"
 _ALLOWED = r"\d{1,20}( \S.*)?"
-_ADDRESS = r"(\[[0-9A-Fa-f:.%]+\]|[^:\s]+):\d{1,5}"
+_PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|\d{1,4})"
+_HOST = r"(\[[0-9A-Fa-f:.%]+\]|[^:\s]+)"
+_ADDRESS = rf"{_HOST}:{_PORT}"
+_RECEIVER = rf"gpsd://{_HOST}(:{_PORT})?|(?!gpsd:)\S.*"
 
 Allowed = Annotated[str, Matches(_ALLOWED, "a terminal number, or number and plate")]
 Port = Annotated[int, Between(1, 65_535)]
@@ -63,7 +66,7 @@ class UplinkSettings:
 class Jt808Settings:
     """[sources.NAME] type = "jt808": terminals over TCP or UDP"""
 
-    listen: Annotated[str, Matches(_ADDRESS, "HOST:PORT")] = "127.0.0.1:8808"
+    listen: Annotated[str, Matches(_ADDRESS, "HOST:PORT, 0 to 65535")] = "127.0.0.1:8808"
     transport: Literal["tcp", "udp"] = "tcp"
     auth: Literal["register", "allow-list", "open"] = "register"
     # For auth = "allow-list": terminal numbers, or number and plate ("13912345678 豫R12345").
@@ -85,7 +88,8 @@ class Jt808Settings:
 class GnssSettings:
     """[sources.NAME] type = "gnss": an NMEA receiver on a serial port, or behind gpsd"""
 
-    port: str = "/dev/ttyUSB0"  # a path, usb:VENDOR:PRODUCT[:SERIAL] in hex, or gpsd://HOST:PORT
+    # A path, usb:VENDOR:PRODUCT[:SERIAL] in hex, or gpsd://HOST:PORT.
+    port: Annotated[str, Matches(_RECEIVER, "a path, usb:… or gpsd://HOST:PORT")] = "/dev/ttyUSB0"
     baud: Literal["auto"] | Annotated[int, Between(1200, 921_600)] = "auto"
     cadence_s: Annotated[float, Between(0.0, 3600)] = 1.0  # at most one reading in so long
 

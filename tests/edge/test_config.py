@@ -62,6 +62,16 @@ def test_sources_of_every_type_are_read(tmp_path: Path) -> None:
         (HEAD + "[outbox]\nsize_max_mb = 1", "outbox.size_max_mb is 1, must lie in 4 to"),
         (HEAD + "[outbox]\nsize_max_mb = true", "must be a whole number"),
         (HEAD + "[uplink]\nport = '1883'", "uplink.port is '1883', must be a whole number"),
+        (HEAD + "[uplink]\nport = 99999", "uplink.port is 99999, must lie in 1 to 65535"),
+        (
+            HEAD + "[sources.t]\ntype = 'jt808'\nlisten = '127.0.0.1:99999'",
+            "sources.t.listen is '127.0.0.1:99999', must be HOST:PORT, 0 to 65535",
+        ),
+        (
+            HEAD + "[sources.g]\ntype = 'gnss'\nport = 'gpsd://127.0.0.1:70000'",
+            "sources.g.port is 'gpsd://127.0.0.1:70000', must be a path",
+        ),
+        (HEAD + "[outbox]\ncommit_window_s = nan", "outbox.commit_window_s is nan, must lie in"),
         (HEAD + "[uplink]\nprotocol = '4'", "uplink.protocol is '4'; there are: auto, 3.1.1, 5.0"),
         (HEAD + "[uplink]\nclient_cert_file = 'a'", "go together"),
         (HEAD + "[uplink]\nca_file = 'a'", "need tls = true"),

@@ -136,6 +136,9 @@ def box(broker: SecureBroker) -> Iterator[Box]:
         yield Box(folder, broker, stack)
 
 
+Plant = Callable[[Box], None]
+
+
 def plant_key(box: Box) -> None:
     box.uplink["prot"] = 1
 
@@ -396,6 +399,20 @@ def plant_no_mapping(box: Box) -> None:
     _can(box, mapping="nowhere.toml")
 
 
+def plant_sources_state(source: str, **state: object) -> Plant:
+    """What a running receiver (g) or bus (c) says of itself."""
+
+    def plant(box: Box) -> None:
+        if source == "g":
+            box.serial()
+        else:
+            _can(box, interface="virtual")
+        box.run(sources={source: {"link": "open", **state}})
+
+    plant.__name__ = "plant_" + "_".join(state)
+    return plant
+
+
 def plant_silent_bus(box: Box) -> None:
     _can(box, interface="virtual")
     box.run(sources={"c": {"link": "open", "frames": 0}})
@@ -417,7 +434,6 @@ def _is_up(entry: Path) -> bool:
     return not flags.exists() or bool(int(flags.read_text(), 16) & 1)
 
 
-Plant = Callable[[Box], None]
 # What is planted, and the check that must name it.
 FAULTS: list[tuple[Plant, str]] = [
     (plant_key, "configuration"),
@@ -477,6 +493,19 @@ FAULTS: list[tuple[Plant, str]] = [
     (plant_no_mapping, "can-mapping"),
     (plant_silent_bus, "can-speaks"),
     (plant_bus_off, "can-speaks"),
+    (plant_sources_state("g", link="gone: [Errno 13] Permission denied"), "input-link"),
+    (plant_sources_state("g", sentences=9, silent_s=90, baud=9600), "gnss-sentences"),
+    (plant_sources_state("g", sentences=90, bad_checksums=30), "gnss-checksums"),
+    (plant_sources_state("g", sentences=90, unfixed=90), "gnss-fix"),
+    (plant_sources_state("g", sentences=90, fixes=9, by_gateway_clock=9), "gnss-date"),
+    (plant_sources_state("c", frames=9, bus_off=3), "can-errors"),
+    (plant_sources_state("c", frames=9, error_frames=90), "can-errors"),
+    (plant_sources_state("c", frames=9, kernel_dropped=5), "can-losses"),
+    (plant_sources_state("c", frames=9, garbled=5), "can-adapter"),
+    (plant_sources_state("c", frames=9, ids_unknown=4, unknown_ids="0x123"), "can-ids"),
+    (plant_sources_state("c", frames=9, ids_known=2, never_heard="soc_percent"), "can-never-heard"),
+    (plant_sources_state("c", frames=9, ids_known=2, stale="soc_percent"), "can-stale"),
+    (plant_sources_state("c", frames=9, unanswered=4), "can-polling"),
 ]
 # Root may do everything; what rights forbid is looked at as somebody else.
 AS_NOBODY = {plant_folder_of_others, plant_port_of_others}

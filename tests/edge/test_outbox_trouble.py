@@ -162,6 +162,18 @@ def test_an_epoch_only_the_store_knows_is_said_to_be_lost_once(
     assert record.epoch == 42
 
 
+def test_an_epoch_nobody_ever_wrote_is_nobody_s_loss(outbox_path: Path) -> None:
+    """Whoever may publish can say hello in our name, with any epoch; the store answers."""
+    with closing(opened(outbox_path)) as file:
+        for epoch in range(100, 130):
+            answer = Receipt(
+                gateway="gw-test", epoch=epoch, store_id=7, revision=epoch, server_time_ms=0,
+                lanes=(LaneState(lane=1),),
+            )  # fmt: skip
+            file.take_receipt(answer, NOW_MS)
+        assert file.ledger.lane(1).appended == 0
+
+
 def test_a_file_that_is_damaged_in_use_is_replaced(
     outbox_path: Path, clock: Clock, until: Until, readings_in: ReadingsIn
 ) -> None:

@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,8 @@ from greenhaul_edge.sources import Source
 from greenhaul_edge.status import read_running
 from greenhaul_edge.supervision import RESTARTS_MAX, Beat, Care, Supervisor
 from greenhaul_edge.systemd import ServiceManager
+from greenhaul_edge.uplink.link import Uplink
+from greenhaul_protocols.catalogue import Position
 from greenhaul_protocols.errors import ConfigError
 
 Until = Callable[[Callable[[], bool]], None]
@@ -124,6 +128,86 @@ class StuckParts(EdgeParts):
         return StuckSource(name)
 
 
+class StuckUplink(Uplink):
+    """The first one's thread waits for ever, until it is abandoned."""
+
+    made = 0
+    released = threading.Event()
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.is_stuck = StuckUplink.made == 0
+        StuckUplink.made += 1
+
+    def _turn(self) -> None:
+        if self.is_stuck:
+            StuckUplink.released.wait()
+        else:
+            super()._turn()
+
+
+class StuckOutbox(Outbox):
+    """A writer whose disk does not answer, until it is let go."""
+
+    released = threading.Event()
+
+    def _turn(self) -> bool:
+        StuckOutbox.released.wait()
+        return super()._turn()
+
+
+class Watched:
+    """An agent in this process, with a manager that listens."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manager: Manager,
+        parts: type[EdgeParts] = EdgeParts,
+        outbox: type[Outbox] = Outbox,
+    ) -> None:
+        path = folder / "edge.toml"
+        path.write_text(TEXT)
+        config = load_config(path)
+        config.outbox.path.mkdir()
+        clock, self.ended = Clock(), list[int]()
+        file = OutboxFile(config.outbox_file, "gw-s", boot=1, now_ms=0)
+        self.outbox = outbox(file, clock, commit_window_s=0)
+        environment = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000000"}
+        self.status_file = folder / "status.json"
+        self.agent = Agent(
+            config,
+            parts(self.outbox, clock),
+            self.outbox,
+            clock,
+            LastSeen(folder / "seen"),
+            self.status_file,
+            ServiceManager(environment),
+            hung_ms=2_500,  # the writer's idle turn takes two seconds
+            end_process=self._end,
+        )
+        self._thread = threading.Thread(target=self.agent.run)
+        self._thread.start()
+
+    def _end(self, code: int) -> None:
+        self.ended.append(code)
+        self.agent.stop()
+
+    def stop(self) -> None:
+        """Returns when everything has ended."""
+        self.agent.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at the stages every few milliseconds."""
+    monkeypatch.setattr("greenhaul_edge.agent.LOOK_PERIOD_S", 0.05)
+    monkeypatch.setattr("greenhaul_edge.agent.PATIENCE_S", 0.2)
+    monkeypatch.setattr("greenhaul_edge.uplink.link._TURN_MS_MAX", 500)
+
+
 @pytest.mark.parametrize("restarts_max", [RESTARTS_MAX, 0])
 def test_a_hung_source_is_made_anew_or_ends_the_process(
     tmp_path: Path,
@@ -133,48 +217,74 @@ def test_a_hung_source_is_made_anew_or_ends_the_process(
     restarts_max: int,
 ) -> None:
     monkeypatch.setattr("greenhaul_edge.supervision.RESTARTS_MAX", restarts_max)
-    monkeypatch.setattr("greenhaul_edge.agent.LOOK_PERIOD_S", 0.05)
-    monkeypatch.setattr("greenhaul_edge.uplink.link._TURN_MS_MAX", 500)
     StuckSource.made = 0
-    config_path = tmp_path / "edge.toml"
-    config_path.write_text(TEXT)
-    config = load_config(config_path)
-    config.outbox.path.mkdir()
-    clock, ended = Clock(), list[int]()
-
-    def end(code: int) -> None:
-        ended.append(code)
-        agent.stop()
-
-    outbox = Outbox(
-        OutboxFile(config.outbox_file, "gw-s", boot=1, now_ms=0), clock, commit_window_s=0
-    )
-    environment = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000000"}
-    agent = Agent(
-        config,
-        StuckParts(outbox, clock),
-        outbox,
-        clock,
-        LastSeen(tmp_path / "seen"),
-        tmp_path / "status.json",
-        ServiceManager(environment),
-        hung_ms=2_500,  # the writer's idle turn takes two seconds
-        end_process=end,
-    )
-    thread = threading.Thread(target=agent.run)
-    thread.start()
+    watched = Watched(tmp_path, manager, StuckParts)
     if restarts_max:
         until(lambda: bool(manager.listen()) and StuckSource.made == 2)
         manager.listen().clear()
         until(lambda: "WATCHDOG=1" in manager.listen())
-        assert not ended
+        assert not watched.ended
     else:
-        until(lambda: bool(manager.listen()) and bool(ended))
-        assert ended[0] == HUNG
+        until(lambda: bool(manager.listen()) and bool(watched.ended))
+        assert watched.ended[0] == HUNG
         assert "STATUS=ended: source t hangs" in manager.listen()
-    agent.stop()
-    thread.join(20)
-    assert not thread.is_alive()
+    watched.stop()
+
+
+def test_a_hung_uplink_is_made_anew(
+    tmp_path: Path, manager: Manager, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.assembly.Uplink", StuckUplink)
+    StuckUplink.made = 0
+    watched = Watched(tmp_path, manager)
+    until(lambda: bool(manager.listen()) and StuckUplink.made == 2)
+    manager.listen().clear()
+    until(lambda: "WATCHDOG=1" in manager.listen())
+    watched.outbox.append([Position(source="gw-s/g", device_time_ms=1, received_time_ms=1)])
+    watched.stop()
+    assert not watched.ended
+    assert watched.outbox.committed_readings == 1
+    StuckUplink.released.set()  # it wakes to find that another has its place
+
+
+def test_a_hung_outbox_ends_the_process(tmp_path: Path, manager: Manager, until: Until) -> None:
+    """Another writer on the same file would be worse; the next start has the file to itself."""
+    StuckOutbox.released.clear()
+    watched = Watched(tmp_path, manager, outbox=StuckOutbox)
+    until(lambda: bool(manager.listen()) and bool(watched.ended))
+    assert watched.ended[0] == HUNG
+    assert "STATUS=ended: outbox hangs" in manager.listen()
+    StuckOutbox.released.set()
+    watched.stop()
+
+
+def test_the_status_is_written_when_something_happens_but_not_all_the_time(
+    tmp_path: Path, manager: Manager, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.agent.STATUS_PERIOD_S_MIN", 0.5)
+    watched = Watched(tmp_path, manager)
+    written = set[int]()
+
+    def note() -> int:
+        with suppress(FileNotFoundError):
+            written.add(watched.status_file.stat().st_mtime_ns)
+        return len(written)
+
+    until(lambda: note() > 0)
+    for _ in range(50):  # a link that comes and goes
+        watched.agent._wake.set()
+        note()
+    assert len(written) <= 2
+    until(lambda: note() == 2)
+    watched.outbox.append(
+        [Position(source="gw-s/g", device_time_ms=1, received_time_ms=1)], is_urgent=True
+    ).result(10)
+    watched.outbox.give_up(1, 1, 1, "damaged").result(10)
+    until(lambda: note() == 3)
+    status = json.loads(watched.status_file.read_text())
+    assert status["clock"] == "unset"
+    assert status["clock_error_ms"] is None
+    watched.stop()
 
 
 class Running:

@@ -7,18 +7,23 @@ import os
 import socket
 import stat
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from greenhaul_edge.config import CanSettings, Config, GnssSettings, Jt808Settings
 from greenhaul_edge.doctor.patient import Patient
 from greenhaul_edge.doctor.remarks import Remark, well, worth_knowing, wrong
+from greenhaul_edge.sources.input_checks import CHECKS as INPUT_CHECKS
+from greenhaul_edge.sources.input_checks import Check as InputCheck
 from greenhaul_edge.sources.terminal_key import load_private_key
 from greenhaul_protocols.errors import ConfigError
 
 # What a listener at an unauthenticated, public address invites.
 _ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not listened on
 _NETWORK = Path("/sys/class/net")
+# What an engine that is off, or a roof over the antenna, explains.
+_MAY_BE_WELL = {"gnss-fix", "can-never-heard", "can-stale"}
+_Check = Callable[[Patient], Iterator[Remark]]
 _ERROR_STATES = ("bus-off", "error-passive")
 
 
@@ -150,6 +155,25 @@ def check_can_state(patient: Patient) -> Iterator[Remark]:
                 f"{name}: no frame from {settings.channel}",
                 "is the ignition on, the bitrate right, the plug on the right bus?",
             )
+
+
+def input_checks() -> dict[str, _Check]:
+    """Checks of what a running GNSS or CAN source says of itself, by name."""
+    return {name: _input_check(name, check) for name, check in INPUT_CHECKS.items()}
+
+
+def _input_check(name: str, complain: InputCheck) -> _Check:
+    say = worth_knowing if name in _MAY_BE_WELL else wrong
+
+    def check(patient: Patient) -> Iterator[Remark]:
+        for source, settings in patient.good.sources.items():
+            state = ((patient.running or {}).get("sources") or {}).get(source)
+            if isinstance(settings, GnssSettings | CanSettings) and state is not None:
+                for said, advice in complain(state):
+                    yield say(f"{source}: {said}", advice)
+
+    check.__doc__ = complain.__doc__
+    return check
 
 
 def check_listener(patient: Patient) -> Iterator[Remark]:

@@ -61,6 +61,7 @@ CHECKS: dict[str, Check] = {
     "can-interface": checks_sources.check_can_interface,
     "can-mapping": checks_sources.check_can_mapping,
     "can-speaks": checks_sources.check_can_state,
+    **checks_sources.input_checks(),
 }
 
 _MARKS = {Level.WELL: "well ", Level.WORTH_KNOWING: "note ", Level.WRONG: "WRONG"}

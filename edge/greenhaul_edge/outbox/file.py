@@ -203,7 +203,7 @@ class OutboxFile:
                 reason = f"restored from an old image: the store has lane {lane} to {number}"
                 with self._transaction():
                     self._begin_again(lane, reason, now_ms)
-            case Ignored() if receipt.gateway == self.gateway and receipt.lanes:
+            case Ignored() if receipt.gateway == self.gateway and receipts.says_any(receipt):
                 self.close_unknown_epoch(receipt.epoch, "outbox lost: the store knows it", now_ms)
         return verdict
 

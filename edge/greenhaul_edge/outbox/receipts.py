@@ -69,6 +69,11 @@ class Lane:
         return orphans
 
 
+def says_any(receipt: Receipt) -> bool:
+    """Whether the store has something of its epoch; anybody may ask for one it never heard of."""
+    return any(lane.settled or lane.through for lane in receipt.lanes)
+
+
 @dataclass(slots=True)
 class Ledger:
     """What the outbox knows about its open epoch."""

@@ -90,6 +90,8 @@ class Outbox:
         self._is_closed = False
         self._view = _view_of(file.ledger)
         self.on_commit: OnCommit = lambda _: None
+        self.on_drop: Callable[[], None] = lambda: None  # readings were given up, and named
+        self._given_up = _given_up(file.ledger)
         self.beat = Beat()
         self.committed_readings = 0
         self.commits = 0
@@ -362,6 +364,10 @@ class Outbox:
         is_full = file.is_full
         with self._lock:
             self._view, self._is_full = view, is_full
+        given_up, before = _given_up(file.ledger), self._given_up
+        self._given_up = given_up
+        if given_up > before:
+            self.on_drop()
 
 
 def _begin_sending(file: OutboxFile) -> None:
@@ -391,3 +397,7 @@ def _view_of(ledger: Ledger) -> View:
             for lane in ledger.lanes.values()
         ),
     )
+
+
+def _given_up(ledger: Ledger) -> int:
+    return sum(lane.gone.total for lane in ledger.lanes.values())
