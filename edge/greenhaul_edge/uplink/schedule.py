@@ -17,9 +17,11 @@ from greenhaul_protocols.topics import LANE_BULK
 
 # Backlog travels in blocks of at least this size, and only a window of it without a PUBACK. The
 # window begins here and follows what the link bears: it grows while PUBACKs come nearly as quickly
-# as the quickest did, and shrinks when they wait behind our own bytes, as a live block would.
-BACKLOG_BLOCK_SIZE = 8 * 1024
-BACKLOG_WINDOW_MIN, BACKLOG_WINDOW_MAX = 16 * 1024, 512 * 1024
+# as the quickest did, and shrinks when they wait behind our own bytes, as a live block would. The
+# least keeps 256 kbit/s busy over a way of 300 ms (10 kB), and a live block's wait behind it and
+# one block more, with the way there and back, under a second.
+BACKLOG_BLOCK_SIZE = 5 * 1024
+BACKLOG_WINDOW_MIN, BACKLOG_WINDOW_MAX = 15 * 1024, 512 * 1024
 WAIT_MS_GOOD, WAIT_MS_BAD = 30, 120
 # Blocks without a PUBACK; a broker may allow fewer.
 UNACKED_MAX = 20
