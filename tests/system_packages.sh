@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the tests need from Debian: a broker, a database server, a browser, Chinese glyphs,
-# certificates, and strace, which records what power cuts are simulated from.
+# certificates, strace, which records what power cuts are simulated from, and systemd, which checks
+# the unit.
 # Installs what is missing when run as root; otherwise names it and fails.
 set -eu
 
@@ -13,6 +14,7 @@ command -v openssl >/dev/null || missing="$missing openssl"
 /sbin/ldconfig -p | grep -q libatomic.so.1 || missing="$missing libatomic1"
 fc-list 2>/dev/null | grep -qi "Noto Sans CJK" || missing="$missing fonts-noto-cjk fontconfig"
 command -v strace >/dev/null || missing="$missing strace"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

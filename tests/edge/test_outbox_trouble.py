@@ -100,6 +100,20 @@ def test_rows_of_an_older_file_are_salvaged(
     assert len(times_in(readings_in(outbox_path))) == 9
 
 
+@pytest.mark.parametrize("key", ["epoch", "gateway"])
+def test_a_text_that_is_none_is_damage(
+    outbox_path: Path, clock: Clock, readings_in: ReadingsIn, key: str
+) -> None:
+    with closing(opened(outbox_path)) as file:
+        file.append([Batch(positions(30))], NOW_MS)
+    with closing(sqlite3.connect(outbox_path)) as connection:
+        connection.execute("UPDATE meta SET value = CAST(x'3bff60' AS TEXT) WHERE key = ?", (key,))
+        connection.commit()
+    finish(opened(outbox_path), clock)
+    assert times_in(readings_in(outbox_path)) == set(range(30))
+    assert len(asides(outbox_path, "salvaged")) == 1
+
+
 def test_a_newer_file_that_says_so_opens_as_it_is(outbox_path: Path) -> None:
     with closing(opened(outbox_path)) as file:
         file.append([Batch(positions(3))], NOW_MS)

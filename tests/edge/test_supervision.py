@@ -3,6 +3,8 @@
 import configparser
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -386,6 +388,17 @@ def test_what_a_running_agent_cannot_change_is_said(tmp_path: Path) -> None:
     change = difference(old, load_config(path))
     assert str(change) == "outbox"
     assert str(difference(old, old)) == "nothing"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="the package systemd is missing")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    """Its exit code says well also of keys that it does not know."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", UNIT.read_text()))
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert UNIT.name not in said.stderr, said.stderr
 
 
 def test_the_unit_is_of_type_notify_with_a_watchdog() -> None:

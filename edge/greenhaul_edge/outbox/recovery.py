@@ -106,7 +106,9 @@ def is_damage(error: Exception) -> bool:
     if isinstance(error, DamagedFile | NewerFile):
         return True
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF not in _ENVIRONMENT and not is_disk_full(error)
+    if code is None:  # Python's own word: what SQLite gave it as text is none
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF not in _ENVIRONMENT and not is_disk_full(error)
 
 
 def is_disk_full(error: Exception) -> bool:
