@@ -215,7 +215,7 @@ def bench(name: str, url: str, folder: Path, options: argparse.Namespace) -> Non
                 load = Publisher(broker.port, 0, max(seconds // 3, 2), each, options.vehicles)
                 burst, _, _ = follow(store, load, collector.pid)
                 show(f"{name}: blocks of {each}, sustained", f"{burst:,.0f} readings/s",
-                     f"× {burst / each / alone:.2f} of paho alone ({alone:,.0f} messages/s)")  # fmt: skip
+                     f"× {burst / each / alone:.2f} of paho, {alone:,.0f} blocks/s")  # fmt: skip
                 pace = max(int(STEADY_SHARE * burst / each), 1)
                 load = Publisher(broker.port, pace, seconds, each, options.vehicles)
                 _, waits, memory = follow(store, load, collector.pid)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
+from greenhaul_cloud.derive import runner
+from greenhaul_cloud.derive.results import load_folds
 from greenhaul_cloud.derive.runner import Deriver, derive_once
 from greenhaul_cloud.hours.calendar import YearPlan
 from greenhaul_cloud.store.attributes import Attributes, set_attributes
@@ -142,6 +144,47 @@ def test_one_drive_through_is_one_visit_with_its_violations(kit: Kit, store: Sto
     assert violations[0]["evidence"]["geometry"]["type"] == "MultiPoint"
     with store.read() as conn:
         assert conn.execute(select(dirty)).all() == []
+
+
+@pytest.fixture(autouse=True)
+def short_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drives here last an hour: most folds are to find what stands without its beginning."""
+    monkeypatch.setattr(runner, "LOOK_BACK_MS", 900_000)
+
+
+def test_a_fold_does_not_read_all_that_ever_stood(
+    kit: Kit, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty visits in forty hours; the next reading needs none of them, an old one its own."""
+    prepare(kit, sqlite_store)
+    norths = [-0.0005, -0.0002, 0.0003, 0.0004, 0.0005, 0.0004, 0.0012, 0.002, 0.003, 0.004]
+    readings = [
+        kit.position(SOURCE, START_MS + hour * 3_600_000 + i * 20_000,
+                     latitude_deg=33.0 + north, longitude_deg=112.5005, speed_kmh=20.0)
+        for hour in range(40)
+        for i, north in enumerate(norths)
+    ]  # fmt: skip
+    as_of_ms = START_MS + 50 * 3_600_000
+    outbox = kit.outbox(readings=readings)
+    store_blocks(sqlite_store, [outbox.received(1, len(readings))], START_MS)
+    derive_once(sqlite_store, as_of_ms)
+    assert len(findings(sqlite_store)[0]) == 40
+    loaded: list[int] = []
+
+    def count(*args: Any) -> Any:
+        found = load_folds(*args)
+        loaded.append(sum(len(held.visits) for held in found.values()))
+        return found
+
+    monkeypatch.setattr(runner, "load_folds", count)
+    late = readings[10 * len(norths)].device_time_ms
+    for epoch, at_ms in ((2, readings[-1].device_time_ms + 10_000), (3, late + 5_000)):
+        new = kit.position(SOURCE, at_ms, latitude_deg=33.0012, longitude_deg=112.5005)
+        outbox = kit.outbox(epoch=epoch, readings=[new])
+        store_blocks(sqlite_store, [outbox.received(1, 1)], START_MS)
+        derive_once(sqlite_store, as_of_ms)
+    assert loaded[0] <= 1
+    assert len(findings(sqlite_store)[0]) >= 40
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,10 +1,21 @@
 """Folds in the store: what is held of a vehicle, and writing what a refold says differently."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from greenhaul_cloud.derive.inputs import FenceSet
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
@@ -14,7 +25,7 @@ from greenhaul_cloud.fold.matching import Amendment, Matching
 from greenhaul_cloud.fold.refold import Refold, StoredFold
 from greenhaul_cloud.store.statements import insert_row
 from greenhaul_cloud.store.tables import amendment, feed, violation, visit
-from greenhaul_protocols.times import format_time
+from greenhaul_protocols.times import TIME_MS_MIN, format_time
 
 # Where an interval was open and now has its end, the truck drove on; nothing was taken back.
 _PROGRESS = {
@@ -22,22 +33,84 @@ _PROGRESS = {
 }  # fmt: skip
 
 
-def load_folds(conn: Connection, vehicle_id: str) -> dict[str, StoredFold[int]]:
-    """What stands of a vehicle, by fence."""
+# A fence that wants visits asks for those of a whole window, and windows may last a year.
+WANTING_BACK_MS = 400 * 86_400_000
+
+
+def load_folds(
+    conn: Connection,
+    vehicle_id: str,
+    since_ms: int = ALWAYS_MS,
+    wanting: Collection[str] = (),
+) -> dict[str, StoredFold[int]]:
+    """What stands of a vehicle, by fence, but for what was over and confirmed before an instant.
+
+    wanting: fences of which a longer past is needed.
+    """
     found: dict[str, tuple[list[Any], list[Any]]] = {}
     visits: dict[int, Visit] = {}
-    query = select(visit).where(visit.c.vehicle_id == vehicle_id, visit.c.state != "withdrawn")
-    for row in conn.execute(query.order_by(visit.c.entered_at, visit.c.id)):
+    stands = and_(
+        visit.c.vehicle_id == vehicle_id,
+        visit.c.state != "withdrawn",
+        _not_over(visit.c.left_confirmed_at, since_ms, wanting),
+    )
+    query = select(visit).where(stands).order_by(visit.c.entered_at, visit.c.id)
+    for row in conn.execute(query):
         visits[row.id] = _visit_of(row)
         found.setdefault(row.fence_id, ([], []))[0].append((row.id, visits[row.id]))
     query = select(violation).where(
-        violation.c.vehicle_id == vehicle_id, violation.c.state != "withdrawn"
+        violation.c.vehicle_id == vehicle_id,
+        violation.c.state != "withdrawn",
+        or_(
+            violation.c.visit_id.in_(select(visit.c.id).where(stands)),
+            and_(
+                violation.c.visit_id.is_(None),
+                or_(
+                    violation.c.ended_at.is_(None),
+                    violation.c.ended_at >= _since(since_ms - WANTING_BACK_MS),
+                ),
+            ),
+        ),
     )
     for row in conn.execute(query.order_by(violation.c.began_at, violation.c.id)):
         entered_ms = None if row.visit_id is None else visits[row.visit_id].entered_ms
         broken = _violation_of(row, entered_ms)
         found.setdefault(row.fence_id, ([], []))[1].append((row.id, broken))
     return {fence_id: StoredFold(*held) for fence_id, held in found.items()}
+
+
+def has_older(conn: Connection, vehicle_id: str, since_ms: int) -> bool:
+    """Whether `load_folds` may have left something out."""
+    if since_ms <= TIME_MS_MIN:
+        return False
+    older = [
+        (visit, visit.c.left_confirmed_at < since_ms),
+        (violation, violation.c.ended_at < _since(since_ms - WANTING_BACK_MS)),
+    ]
+    return any(
+        conn.execute(
+            select(table.c.id)
+            .where(table.c.vehicle_id == vehicle_id, is_older, table.c.state != "withdrawn")
+            .limit(1)
+        ).first()
+        for table, is_older in older
+    )
+
+
+def _not_over(
+    confirmed_at: ColumnElement[Any], since_ms: int, wanting: Collection[str]
+) -> ColumnElement[bool]:
+    if since_ms <= TIME_MS_MIN:
+        return true()
+    reaching = or_(confirmed_at.is_(None), confirmed_at >= since_ms)
+    if not wanting:
+        return reaching
+    long_ago = _since(since_ms - WANTING_BACK_MS)
+    return or_(reaching, and_(visit.c.fence_id.in_(wanting), confirmed_at >= long_ago))
+
+
+def _since(time_ms: int) -> int:
+    return max(time_ms, TIME_MS_MIN)
 
 
 class FoldWriter:

@@ -14,10 +14,11 @@ from zlib import crc32
 
 from sqlalchemy import Connection, Row, delete, select
 
+from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
 from greenhaul_cloud.derive.inputs import FenceSet, FenceShelf, StoredReadings, windows_for
-from greenhaul_cloud.derive.results import FoldWriter, load_folds
+from greenhaul_cloud.derive.results import FoldWriter, has_older, load_folds
 from greenhaul_cloud.fences.model import ALWAYS_MS
-from greenhaul_cloud.fold.refold import VehicleRefold, refold
+from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
 from greenhaul_cloud.fold.windows import Interval, next_border_ms
 from greenhaul_cloud.store.calendars import seed_calendar
 from greenhaul_cloud.store.claims import KEY_MAX, Space
@@ -27,7 +28,7 @@ from greenhaul_cloud.store.statements import insert_into
 from greenhaul_cloud.store.tables import dirty, fold_failure, fold_state
 from greenhaul_cloud.store.tracks import bound_sources
 from greenhaul_protocols.errors import Unavailable
-from greenhaul_protocols.times import TIME_MS_MAX, to_datetime
+from greenhaul_protocols.times import TIME_MS_MAX, format_time, to_datetime
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ VEHICLES_MAX = 500
 # Vehicles claimed at a time: few enough that others find some, enough to ask the store seldom.
 VEHICLES_CLAIMED = 25
 REASON_LENGTH_MAX = 500
+# Ten minutes before a change nearly always have an anchor (`fold/readings.py`), a day more so.
+LOOK_BACK_MS = 86_400_000
 MS_PER_DAY = 86_400_000
 
 
@@ -84,12 +87,9 @@ class _Folded:
 class Deriver:
     """Folds whatever is marked. One at a time per process; many processes may share a store."""
 
-    def __init__(
-        self, store: Store, *, calendar: str = "CN", retention_days: int | None = None
-    ) -> None:
-        """retention_days: older readings are deleted, and what they said stands."""
+    def __init__(self, store: Store, *, calendar: str = "CN") -> None:
         self._store = store
-        self._calendar, self._retention_days = calendar, retention_days
+        self._calendar = calendar
         self._is_seeded = False
         self._years_said: set[int] = set()
         self._shelf = FenceShelf(calendar)
@@ -187,17 +187,33 @@ class Deriver:
             self._say_unknown_year(fences, as_of_ms)
             bounds = bound_sources(conn, mark.vehicle_id)
             windows = windows_for(conn, mark.vehicle_id, fences, bounds)
-            readings = StoredReadings(conn, bounds)
-            result = refold(
-                readings,
-                windows,
-                load_folds(conn, mark.vehicle_id),
-                _changes(row, last_as_of_ms, as_of_ms),
-                as_of_ms=as_of_ms,
-                index=fences.index,
-                why="refolded",
-                frozen_before_ms=self._frozen_before_ms(as_of_ms),
-            )
+            frozen_before_ms = frozen_before(conn)
+            readings = StoredReadings(conn, since(bounds, frozen_before_ms))
+            changes = _changes(row, last_as_of_ms, as_of_ms)
+            if row is not None and row.from_time < frozen_before_ms:
+                log.info(
+                    "event=mark_clamped vehicle=%s from=%s kept_from=%s",
+                    mark.vehicle_id,
+                    format_time(row.from_time),
+                    format_time(frozen_before_ms),
+                )
+            changes = clamped(changes, frozen_before_ms)
+            # nearly always the last day of what stands is enough; all of it grows without end
+            for since_ms in (_look_back(changes), ALWAYS_MS):
+                result = refold(
+                    readings,
+                    windows,
+                    load_folds(conn, mark.vehicle_id, since_ms, wanting_fences(fences.index)),
+                    changes,
+                    as_of_ms=as_of_ms,
+                    index=fences.index,
+                    why="refolded",
+                    frozen_before_ms=frozen_before_ms,
+                )
+                if result.looked_back_ms >= since_ms:
+                    break
+                if not has_older(conn, mark.vehicle_id, since_ms):
+                    break
             borders = [next_border_ms(one, as_of_ms) for one in windows.values()]
             borders.append(readings.first_from(as_of_ms + 1))
             borders.append(result.due_ms)
@@ -213,10 +229,6 @@ class Deriver:
         if year not in self._years_said:
             self._years_said.add(year)
             log.warning("event=calendar_unknown calendar=%s year=%d", calendar.name, year)
-
-    def _frozen_before_ms(self, as_of_ms: int) -> int:
-        days = self._retention_days
-        return ALWAYS_MS if days is None else as_of_ms - days * MS_PER_DAY
 
     def _write(self, mark: _Mark, folded: _Folded, now_ms: int) -> int:
         with self._store.write() as conn:
@@ -273,6 +285,11 @@ def _as_of(conn: Connection, vehicle_id: str) -> int | None:
     query = select(fold_state.c.as_of).where(fold_state.c.vehicle_id == vehicle_id)
     found = conn.execute(query).scalar()
     return None if found is None else int(found)
+
+
+def _look_back(changes: Sequence[Interval]) -> int:
+    """From where on stored visits are loaded at first."""
+    return min((first_ms for first_ms, _ in changes), default=TIME_MS_MAX) - LOOK_BACK_MS
 
 
 def _changes(

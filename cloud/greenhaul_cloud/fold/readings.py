@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from greenhaul_cloud.fences.model import ALWAYS_MS
 from greenhaul_cloud.fold.track import Track
 
 # How far one first looks beyond a change, and by what factor more each time that is not enough.
@@ -64,6 +65,11 @@ class Neighbourhood:
         self.track = self._load(self._low_ms, self._high_ms)
         self.reach_back()
         self.reach_forth()
+
+    @property
+    def low_ms(self) -> int:
+        """Readings from here on are held; ALWAYS_MS when there are none before."""
+        return ALWAYS_MS if self.reaches_start else self._low_ms
 
     def _load(self, from_ms: int, to_ms: int) -> Track:
         track = self._readings.load(from_ms, to_ms).ordered()

@@ -57,12 +57,14 @@ class VehicleRefold(Generic[K]):
     """What to write for one vehicle, by fence id; fences in which nothing changed are left out.
 
     readings_read: how many readings were loaded to find this out. due_ms: when time alone will
-    break a rule or heal it, window borders left aside; NEVER_MS if never.
+    break a rule or heal it, window borders left aside; NEVER_MS if never. looked_back_ms: what was
+    over and confirmed before it made no difference, except to fences that want visits.
     """
 
     fences: Mapping[str, Refold[K]]
     readings_read: int
     due_ms: int = NEVER_MS
+    looked_back_ms: int = ALWAYS_MS
 
 
 def refold(
@@ -82,7 +84,8 @@ def refold(
     time in which readings, bindings, fence versions or attributes have changed, all committed;
     `NEVER_MS` ends one without end. index: holds every version in the windows. why: for amendments.
 
-    stored: what is stored, of every fence of which anything is. Readings later than `as_of_ms` do
+    stored: what is stored, of every fence of which anything is; what was over before
+    `looked_back_ms` of the result may be left out. Readings later than `as_of_ms` do
     not exist yet: let it not be earlier than that of the last fold, and count a window border
     passed since then (`next_border_ms`) as a change at its instant. frozen_before_ms: older
     readings have been deleted, and what they once said stands.
@@ -91,11 +94,12 @@ def refold(
         fence_id: _resumption(begun(fences.get(fence_id, ()), as_of_ms), held, frozen_before_ms)
         for fence_id, held in stored.items()
     }
-    for fence_id in _wanting_fences(index) & fences.keys() - resumptions.keys():
+    for fence_id in wanting_fences(index) & fences.keys() - resumptions.keys():
         windows = begun(fences[fence_id], as_of_ms)
         resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
-    spans = _joined(changes)
-    readings_read = 0
+    # of an open visit the end is always looked at: whether the truck is leaving is not stored
+    spans = _joined([*changes, (as_of_ms, as_of_ms)])
+    readings_read, looked_back_ms = 0, NEVER_MS
     for number, span in enumerate(spans):
         hood = Neighbourhood(readings, *span, as_of_ms)
         path = Path(hood.track, index)
@@ -106,6 +110,7 @@ def refold(
         waiting = [r for r in resumptions.values() if r.concerns(path, hood, span)]
         _fold_in(waiting, path, hood, spans[number:], as_of_ms)
         readings_read += hood.readings_read
+        looked_back_ms = min(looked_back_ms, hood.low_ms)
     results, due_ms = {}, NEVER_MS
     counted = _Counted(readings)
     known = Known(counted, as_of_ms)
@@ -114,11 +119,12 @@ def refold(
         visits = visits_of(resumption.transitions, version_at(resumption.windows))
         visits = _with_frozen(visits, held, frozen_before_ms)
         if resumption.replaced or has_wanting(resumption.windows):
+            looked_back_ms = min(looked_back_ms, known.reach_back_ms(spans))
             result = _result_of(resumption, visits, held, spans, known, why)
             if not result.is_unchanged:
                 results[fence_id] = result
         due_ms = min(due_ms, next_deadline_ms(visits, resumption.windows, as_of_ms))
-    return VehicleRefold(results, readings_read + counted.readings_read, due_ms)
+    return VehicleRefold(results, readings_read + counted.readings_read, due_ms, looked_back_ms)
 
 
 def _with_frozen(
@@ -135,7 +141,7 @@ def _with_frozen(
 
 
 @lru_cache(maxsize=2)
-def _wanting_fences(index: FenceIndex) -> frozenset[str]:
+def wanting_fences(index: FenceIndex) -> frozenset[str]:
     """Fences whose rules absence can break: they matter wherever the truck is."""
     return frozenset(
         version.fence_id

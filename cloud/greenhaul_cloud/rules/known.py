@@ -19,6 +19,7 @@ class Known:
     def __init__(self, readings: ReadingWindow, as_of_ms: int) -> None:
         self.as_of_ms = as_of_ms
         self._readings = readings
+        self._before: dict[int, int] = {}
 
     @cached_property
     def first_ms(self) -> int:
@@ -54,6 +55,16 @@ class Known:
             return False
         track = self.load(begin_ms, end_ms + 1)
         return not bool((Segments(track).kinds(settings) == GAP).any())
+
+    def reach_back_ms(self, changes: Iterable[Interval]) -> int:
+        """Where the reach of the first change begins; NEVER_MS without one."""
+        first_ms = min((change[0] for change in changes), default=None)
+        if first_ms is None:
+            return NEVER_MS
+        if first_ms not in self._before:
+            before = self._readings.last_before(first_ms)
+            self._before[first_ms] = ALWAYS_MS if before is None else before
+        return self._before[first_ms]
 
     def reach(self, changes: Iterable[Interval]) -> list[Interval]:
         """Closed intervals in which changes matter: out to the next reading on either side."""

@@ -8,7 +8,7 @@ its revision tells the fold whether it widened meanwhile.
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, literal_column, select
+from sqlalchemy import ColumnElement, Connection, case, delete, literal_column, select, tuple_
 
 from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import binding, dirty
@@ -18,6 +18,8 @@ Span = tuple[int, int]
 
 # A reading can change which source leads this far around it (architecture, section 3: track).
 LEAD_GAP_MS = 30_000
+# Marks deleted by one statement; both engines take more parameters.
+_MARKS_MAX = 1_000
 
 
 def _either(condition: ColumnElement[bool], one: Any, other: Any, name: str) -> Any:
@@ -86,8 +88,9 @@ def hand_over_sources(conn: Connection, now_ms: int) -> None:
             before = spans.get(bound.vehicle_id, (from_ms, to_ms))
             spans[bound.vehicle_id] = (min(before[0], from_ms), max(before[1], to_ms))
     mark_vehicles(conn, spans, now_ms)
-    for row in marked:
-        forget(conn, row.id, row.revision)
+    for at in range(0, len(marked), _MARKS_MAX):
+        seen = [(row.id, row.revision) for row in marked[at : at + _MARKS_MAX]]
+        conn.execute(delete(dirty).where(tuple_(dirty.c.id, dirty.c.revision).in_(seen)))
 
 
 def forget(conn: Connection, mark_id: int, revision: int) -> bool:
