@@ -208,6 +208,26 @@ COMMANDS = (
         _configured(housekeeping.run_restore),
         housekeeping.add_restore_arguments,
     ),
+    Command(
+        "archive",
+        "write a period into Parquet files, or read such files back",
+        "archive november --from 2026-11-01T00:00:00+08:00 --to 2026-12-01T00:00:00+08:00",
+        _configured(housekeeping.run_archive),
+        housekeeping.add_archive_arguments,
+    ),
+    Command(
+        "move-store",
+        "move the SQLite store of -c into an empty PostgreSQL database",
+        "move-store --to postgresql://greenhaul@127.0.0.1/greenhaul",
+        _configured(housekeeping.run_move),
+        housekeeping.add_move_arguments,
+    ),
+    Command(
+        "retain",
+        "delete what was kept long enough now; collectors do it every hour",
+        "retain -c cloud.toml",
+        _configured(housekeeping.run_retain),
+    ),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from json import dumps
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,30 @@ class ValueColumn:
             return [self.values[i] for i in rows.tolist()]
         present = None if self.present is None else self.present[rows]
         return ValueColumn(self.name, self.values[rows], present).tolist()
+
+
+class Rows(Protocol):
+    """Rows of one kind on their way into their table: in order of identity, none twice."""
+
+    kind: KindSpec
+    stored_time_ms: int  # of this flush: tells which dates are odd
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device_time_ms(self) -> Int64s:
+        """(rows,) milliseconds."""
+
+    @property
+    def columns(self) -> list[ValueColumn]:
+        """Columns in the order they are written."""
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The same as rows."""
+
+    def which_are(self, identities: set[tuple[int, int, int]]) -> Bools:
+        """(rows,) whether a row's (source_id, device_time, digest) is among these."""
 
 
 @dataclass(frozen=True, slots=True)

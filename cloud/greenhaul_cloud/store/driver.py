@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
 
-from greenhaul_cloud.store.batch import KindBatch
+from greenhaul_cloud.store.batch import Rows
 from greenhaul_cloud.store.claims import Claims
 from greenhaul_protocols.catalogue import KindSpec
 
@@ -36,10 +36,10 @@ class Driver(Protocol):
     def finish_migration(self, conn: Connection) -> None:
         """Once the schema is current: what the engine alone needs. Raises Rejected."""
 
-    def prepare_insert(self, conn: Connection, batches: Sequence[KindBatch]) -> None:
+    def prepare_insert(self, conn: Connection, batches: Sequence[Rows]) -> None:
         """Take what locks inserting these batches needs, before any row is touched."""
 
-    def insert_new(self, conn: Connection, batch: KindBatch) -> NDArray[np.bool_]:
+    def insert_new(self, conn: Connection, batch: Rows) -> NDArray[np.bool_]:
         """Insert rows whose identity is new; (n,) which of the batch's rows were."""
 
     def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
 from greenhaul_cloud.store import timescale
-from greenhaul_cloud.store.batch import KindBatch
+from greenhaul_cloud.store.batch import Rows
 from greenhaul_cloud.store.claims import Claims
 from greenhaul_cloud.store.postgres_claims import PostgresClaims
 from greenhaul_cloud.store.postgres_copy import copy_data, fixed_first
@@ -98,7 +98,7 @@ class PostgresDriver:
             for kind in readings.values():
                 timescale.make_hypertable(conn, f"{kind.name}_main")
 
-    def prepare_insert(self, conn: Connection, batches: Sequence[KindBatch]) -> None:
+    def prepare_insert(self, conn: Connection, batches: Sequence[Rows]) -> None:
         """As `Driver.prepare_insert`.
 
         Two collectors whose clocks differ could put one reading into both tables of its kind, if
@@ -107,7 +107,7 @@ class PostgresDriver:
         if any(_odd(batch, margin_ms=_DAY_MS).any() for batch in batches):
             _lock(conn, _LOCK_ODD)
 
-    def insert_new(self, conn: Connection, batch: KindBatch) -> NDArray[np.bool_]:
+    def insert_new(self, conn: Connection, batch: Rows) -> NDArray[np.bool_]:
         """As `Driver.insert_new`."""
         kind = batch.kind.name
         names = self._stage(conn, batch)
@@ -164,7 +164,7 @@ class PostgresDriver:
         _, named = engine.dialect.create_connect_args(engine.url)
         return PostgresClaims(partial(psycopg.connect, **{**_NETWORK, **named}), idle_s)
 
-    def _stage(self, conn: Connection, batch: KindBatch) -> str:
+    def _stage(self, conn: Connection, batch: Rows) -> str:
         """Put the batch into an unlogged table of this session; the names of its columns."""
         kind, table = batch.kind.name, readings[batch.kind.number]
         columns = fixed_first(table, batch.columns)
@@ -181,7 +181,7 @@ class PostgresDriver:
                 copy.write(copy_data(table, columns))
         return names
 
-    def _has_caught_up(self, conn: Connection, batch: KindBatch) -> bool:
+    def _has_caught_up(self, conn: Connection, batch: Rows) -> bool:
         """Whether time has reached a reading that lies among the odd dates."""
         low_ms, high_ms = int(batch.device_time_ms.min()), int(batch.device_time_ms.max())
         query = text(
@@ -194,7 +194,7 @@ class PostgresDriver:
     def _move(
         self,
         conn: Connection,
-        batch: KindBatch,
+        batch: Rows,
         table: str,
         names: str,
         chosen: NDArray[np.bool_],
@@ -234,7 +234,7 @@ def _window(now_ms: int) -> tuple[int, int]:
     return today_ms - ODD_BEFORE_DAYS * _DAY_MS, today_ms + (ODD_AFTER_DAYS + 1) * _DAY_MS
 
 
-def _odd(batch: KindBatch, margin_ms: int = 0) -> NDArray[np.bool_]:
+def _odd(batch: Rows, margin_ms: int = 0) -> NDArray[np.bool_]:
     """(rows,) whether a date is odd, or within margin_ms of being so."""
     low_ms, high_ms = _window(batch.stored_time_ms)
     time_ms = batch.device_time_ms

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-from greenhaul_cloud.store.batch import KindBatch
+from greenhaul_cloud.store.batch import Rows
 from greenhaul_cloud.store.claims import Claims
 from greenhaul_cloud.store.sqlite_claims import SqliteClaims
 from greenhaul_protocols.catalogue import KindSpec
@@ -82,10 +82,10 @@ class SqliteDriver:
         if broken is not None:
             raise Rejected(f"store: a row of {broken[0]} refers to nothing in {broken[2]}")
 
-    def prepare_insert(self, conn: Connection, batches: Sequence[KindBatch]) -> None:
+    def prepare_insert(self, conn: Connection, batches: Sequence[Rows]) -> None:
         """BEGIN IMMEDIATE has locked already."""
 
-    def insert_new(self, conn: Connection, batch: KindBatch) -> NDArray[np.bool_]:
+    def insert_new(self, conn: Connection, batch: Rows) -> NDArray[np.bool_]:
         """As `Driver.insert_new`: what lies past the highest rowid afterwards is new."""
         table, names = batch.kind.name, [column.name for column in batch.columns]
         quoted = ", ".join(f'"{name}"' for name in names)

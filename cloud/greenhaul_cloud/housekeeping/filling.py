@@ -1,0 +1,140 @@
+"""Rows that were in a store before, back into one: by identity, with the values they had."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Boolean, Connection, LargeBinary, Table, Text, and_, or_, select, true
+
+from greenhaul_cloud.store.batch import ValueColumn
+from greenhaul_cloud.store.engine import Store
+from greenhaul_cloud.store.marks import mark_sources
+from greenhaul_cloud.store.newest import FOLDABLE
+from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS
+from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.tables import latest, position, quarantine, readings
+from greenhaul_protocols.catalogue import KIND_OF, KindSpec, Position
+
+_POSITION = KIND_OF[Position]
+
+
+class RowBatch:
+    """Rows of one kind as the drivers insert them (`store.batch.Rows`), no identity twice."""
+
+    def __init__(self, kind: KindSpec, columns: Mapping[str, Sequence[Any]], now_ms: int) -> None:
+        """columns: by name, all of one length; instants in milliseconds."""
+        self.kind = kind
+        # only for which dates are odd today; the rows bring their own
+        self.stored_time_ms = now_ms
+        table = readings[kind.number]
+        ids, times, digests = (np.array(columns[name], np.int64) for name in IDENTITY_COLUMNS)
+        order = np.lexsort((digests, times, ids)).tolist()
+        self.columns = [
+            _column(table, name, [columns[name][row] for row in order])
+            for name in columns
+            if name in IDENTITY_COLUMNS or any(value is not None for value in columns[name])
+        ]
+
+    def __len__(self) -> int:
+        return len(self.device_time_ms)
+
+    @cached_property
+    def source_id(self) -> NDArray[np.int64]:
+        """(rows,) ids."""
+        return self._numbers("source_id")
+
+    @cached_property
+    def device_time_ms(self) -> NDArray[np.int64]:
+        """(rows,) milliseconds."""
+        return self._numbers("device_time")
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The same as rows."""
+        return list(zip(*(column.tolist() for column in self.columns), strict=True))
+
+    def which_are(self, identities: set[tuple[int, int, int]]) -> NDArray[np.bool_]:
+        """(rows,) whether a row's (source_id, device_time, digest) is among these."""
+        keys = zip(*(self._numbers(name).tolist() for name in IDENTITY_COLUMNS), strict=True)
+        return np.fromiter((key in identities for key in keys), np.bool_, len(self))
+
+    def _numbers(self, name: str) -> NDArray[np.int64]:
+        column = next(column for column in self.columns if column.name == name)
+        return np.asarray(column.values, np.int64)
+
+
+def _column(table: Table, name: str, values: list[Any]) -> ValueColumn:
+    column_type = table.c[name].type
+    present = np.array([value is not None for value in values], np.bool_)
+    if isinstance(column_type, (Text, LargeBinary)):
+        return ValueColumn(name, values, present)
+    filled: NDArray[Any] = np.array([0 if value is None else value for value in values])
+    if isinstance(column_type, Boolean):
+        filled = filled.astype(np.bool_)
+    return ValueColumn(name, filled, None if present.all() else present)
+
+
+def fill_readings(
+    store: Store,
+    conn: Connection,
+    kind: KindSpec,
+    columns: Mapping[str, Sequence[Any]],
+    now_ms: int,
+) -> NDArray[np.int64]:
+    """Insert rows of one kind; (new,) the source id of each that was new.
+
+    New positions leave marks for the fold, and `latest` moves on.
+    """
+    batch = RowBatch(kind, columns, now_ms)
+    store.driver.prepare_insert(conn, [batch])
+    is_new = store.driver.insert_new(conn, batch)
+    ids, times = batch.source_id[is_new], batch.device_time_ms[is_new]
+    if kind.number == _POSITION.number:
+        spans = {
+            int(one): (int(times[ids == one].min()), int(times[ids == one].max()))
+            for one in np.unique(ids)
+        }
+        mark_sources(conn, spans, now_ms)
+        _renew_latest(conn, spans)
+    return ids
+
+
+def fill_quarantine(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Insert entries that are not there yet, under numbers of their own; how many."""
+    statement = insert_into(conn, quarantine).on_conflict_do_nothing().returning(quarantine.c.id)
+    return sum(conn.execute(statement, row).first() is not None for row in rows)
+
+
+def _renew_latest(conn: Connection, source_ids: Iterable[int]) -> None:
+    """Put forward the newest stored position of these sources."""
+    names = [column.name for column in latest.columns]
+    for source_id in sorted(source_ids):
+        query = (
+            select(*(position.c[name] for name in names))
+            .where(
+                position.c.source_id == source_id,
+                position.c.is_located == true(),
+                position.c.time_quality.in_(FOLDABLE),
+                position.c.latitude_deg.is_not(None),
+                position.c.longitude_deg.is_not(None),
+            )
+            .order_by(position.c.device_time.desc(), position.c.digest.desc())
+            .limit(1)
+        )
+        newest = conn.execute(query).mappings().one_or_none()
+        if newest is None:
+            continue
+        statement = insert_into(conn, latest).values(dict(newest))
+        new = statement.excluded
+        is_later = or_(
+            latest.c.device_time < new.device_time,
+            and_(latest.c.device_time == new.device_time, latest.c.digest < new.digest),
+        )
+        changed = {name: new[name] for name in names if name != "source_id"}
+        conn.execute(
+            statement.on_conflict_do_update(
+                index_elements=["source_id"], set_=changed, where=is_later
+            )
+        )
