@@ -17,7 +17,7 @@ Float64s = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 # A curve is drawn as straight pieces that leave it by no more than this: less than a receiver does.
-CURVE_DEPTH_M = 0.5
+CURVE_DEPTH_M = 1.0
 PIECES_MAX = 32
 
 # Slower than this a receiver does not know whither.
@@ -78,20 +78,25 @@ def no_curves() -> Curves:
 
 
 def curves_of(
-    at: Complexes, duration_s: Float64s, speed_kmh: Float64s, heading_deg: Float64s
+    at: Complexes,
+    duration_s: Float64s,
+    speed_kmh: Float64s,
+    heading_deg: Float64s,
+    among: Indices,
 ) -> Curves:
-    """The curves among the n - 1 segments of n points.
+    """The curves among some of the n - 1 segments of n points.
 
     A segment is straight and driven evenly unless both its ends say speed and heading, one of them
     moves, and no end that moves points away from the other: a heading that does is not believed.
     """
     knows = np.isfinite(speed_kmh) & np.isfinite(heading_deg)
-    asked = np.flatnonzero(
-        knows[:-1] & knows[1:]
-        & (np.maximum(speed_kmh[:-1], speed_kmh[1:]) >= _MOVING_KMH_MIN)
-        & (at[:-1] != at[1:])
-        & (duration_s > 0)
-    )  # fmt: skip
+    after = among + 1
+    asked = among[
+        knows[among] & knows[after]
+        & (np.maximum(speed_kmh[among], speed_kmh[after]) >= _MOVING_KMH_MIN)
+        & (at[among] != at[after])
+        & (duration_s[among] > 0)
+    ]  # fmt: skip
     east_m, north_m = metres_per_degree((at.imag[asked] + at.imag[asked + 1]) / 2)
     chord = at[asked + 1] - at[asked]
     chord_m = chord.real * east_m + 1j * (chord.imag * north_m)

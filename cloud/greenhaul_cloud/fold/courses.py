@@ -18,6 +18,7 @@ from greenhaul_cloud.fold.path import cut_instants_ms
 from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
 from greenhaul_cloud.fold.stays import Events
 from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.way import Way
 
 Int64s = NDArray[np.int64]
 Uint8s = NDArray[np.uint8]
@@ -103,8 +104,9 @@ class Courses:
         self._is_break = np.zeros(max(self._size - 1, 0), bool)
         self._is_break[fleet.first[1:-1] - 1] = True
         drawn = self._segments.drawn(index.settings) & ~self._is_break
+        self._way = Way(fleet.track, self._segments, index, drawn)
         at = fleet.track.longitude_deg, fleet.track.latitude_deg
-        self._meetings = index.meet(*at, drawn, self._segments.curves)
+        self._meetings = index.meet(*at, drawn, self._way.curves)
         self._near = self._keys(*self._meetings.near)
         self._on_edge = self._keys(*self._meetings.on_edge)
 
@@ -214,9 +216,7 @@ class Courses:
         )
         is_straight = self._index.is_straight[cuts.slot[kept]]
         starts_inside = starts_as[kept] >= IN_NEAR
-        is_glimpse = glimpsed(
-            self._segments, keys, segment, part, after, starts_inside, is_straight
-        )
+        is_glimpse = glimpsed(self._way, keys, segment, part, after, starts_inside, is_straight)
         begin_ms = time_ms[segment]
         duration_ms = time_ms[segment + 1] - begin_ms if len(segment) else begin_ms
         cut_ms = cut_instants_ms(begin_ms, duration_ms, part, _is_in(keys, self._on_edge))

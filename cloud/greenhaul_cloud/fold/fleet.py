@@ -31,7 +31,7 @@ Indices = NDArray[np.intp]
 class StayColumns:
     """Visits of one vehicle and one fence version each, as columns (m,).
 
-    Certain, but for those that begin by a glimpse.
+    Certain, but for those that begin or go on by a glimpse.
     """
 
     vehicle: Indices
@@ -99,7 +99,6 @@ def fold_fleet(
         stays = stays_of(course.events, confirm_ms[course.slot], last_ms[course.vehicle])
         is_hard = course.is_hard | (begins_ms[course.slot] > first_ms[course.vehicle])
         is_hard |= _are_gapped(fleet, course, stays)
-        is_hard[stays.stream[stays.glimpses > stays.is_glimpsed]] = True
         for stream in np.flatnonzero(is_hard).tolist():
             version = index.versions[int(course.slot[stream])]
             hard.add((int(course.vehicle[stream]), version.fence_id))
@@ -182,7 +181,7 @@ def _plain(
         path = Path(fleet.track_of(vehicle), index)
         for fence_id in by_vehicle[vehicle] | (unsteady & path.touched_fences()):
             held = windows[fence_id]
-            transitions = presence_of(path, held, as_of_ms)
+            transitions = presence_of(path, held, as_of_ms).transitions
             found[int(fleet.number[vehicle]), fence_id] = visits_of(transitions, version_at(held))
     return found
 
@@ -194,7 +193,7 @@ def _objects(columns: StayColumns, index: FenceIndex) -> Iterator[tuple[int, int
         columns.vehicle.tolist(), columns.slot.tolist(), stays.entered_ms.tolist(),
         stays.entered_confirmed_ms.tolist(), stays.is_first_reading.tolist(),
         stays.left_ms.tolist(), stays.left_confirmed_ms.tolist(), stays.is_glimpsed.tolist(),
-        strict=True,
+        _gaps_ms(stays), strict=True,
     )  # fmt: skip
     for (
         vehicle,
@@ -203,11 +202,12 @@ def _objects(columns: StayColumns, index: FenceIndex) -> Iterator[tuple[int, int
         confirmed_ms,
         is_first,
         left_ms,
-        left_confirmed_ms,
+        left_known_ms,
         doubt,
+        gaps,
     ) in rows:
         has_left = left_ms != NEVER_MS
-        certainty = Certainty.POSSIBLE if doubt else Certainty.CERTAIN
+        over_gaps = Certainty.POSSIBLE if gaps else Certainty.CERTAIN
         yield (
             vehicle,
             slot,
@@ -215,13 +215,29 @@ def _objects(columns: StayColumns, index: FenceIndex) -> Iterator[tuple[int, int
                 fence_version=index.versions[slot].version,
                 entered_ms=entered_ms,
                 entered_by=How.FIRST_READING if is_first else How.CROSSING,
-                entered_certainty=certainty,
+                entered_certainty=Certainty.POSSIBLE if doubt else Certainty.CERTAIN,
                 left_ms=left_ms if has_left else None,
                 left_by=How.CROSSING if has_left else How.OPEN,
-                left_certainty=certainty if has_left else None,
-                certainty=certainty,
+                left_certainty=over_gaps if has_left else None,
+                certainty=over_gaps,
                 entered_confirmed_ms=confirmed_ms,
-                left_confirmed_ms=left_confirmed_ms if has_left else None,
-                gaps_ms=((entered_ms, confirmed_ms),) if doubt else (),
+                left_confirmed_ms=left_known_ms if has_left else None,
+                gaps_ms=gaps,
             ),
+        )
+
+
+def _gaps_ms(stays: Stays) -> Iterator[tuple[tuple[int, int], ...]]:
+    """What each visit has gone on over, as the plain fold says it.
+
+    A glimpse is known when it ends a pending exit, or when the entry it begins is confirmed.
+    """
+    rows = zip(
+        stays.entered_ms.tolist(), stays.entered_confirmed_ms.tolist(),
+        stays.first_glimpse.tolist(), stays.past_glimpse.tolist(), strict=True,
+    )  # fmt: skip
+    for entered_ms, confirmed_ms, first, past in rows:
+        yield tuple(
+            (at_ms, confirmed_ms if at_ms == entered_ms else at_ms)
+            for at_ms in stays.glimpse_ms[first:past].tolist()
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenhaul_cloud.fences.survey import IN_NEAR
-from greenhaul_cloud.fold.segments import Segments
+from greenhaul_cloud.fold.way import Way
 
 Float64s = NDArray[np.float64]
 Uint8s = NDArray[np.uint8]
@@ -17,7 +17,7 @@ Indices = NDArray[np.intp]
 
 
 def glimpsed(
-    segments: Segments,
+    way: Way,
     group: Indices,
     segment: Indices,
     part: Float64s,
@@ -43,8 +43,8 @@ def glimpsed(
     returns = returns[~is_new[leave[returns]]]
     entry, leave = entry[returns], leave[returns]
     at, straight = segment[entry], is_straight[entry]
-    length_m = segments.distance_m(at, part[entry], part[leave], straight)
-    is_short = length_m <= segments.error_m(at, straight)
+    length_m = way.distance_m(at, part[entry], part[leave], straight)
+    is_short = length_m <= way.error_m(at, straight)
     change = np.zeros(len(group) + 1, np.intp)
     change[entry[is_short]] += 1
     change[leave[is_short]] -= 1

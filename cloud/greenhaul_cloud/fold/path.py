@@ -13,6 +13,7 @@ from greenhaul_cloud.fold.glimpses import glimpsed
 from greenhaul_cloud.fold.presence import Presence
 from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
 from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.way import Way
 from greenhaul_cloud.fold.windows import Window
 
 Int64s = NDArray[np.int64]
@@ -67,9 +68,17 @@ class Path:
     @cached_property
     def survey(self) -> Survey:
         """Classes of readings and cuts of segments, found once for all versions."""
-        drawn = self.segments.drawn(self.index.settings)
         at = self.track.longitude_deg, self.track.latitude_deg
-        return self.index.survey(*at, drawn, self.segments.curves)
+        return self.index.survey(*at, self._drawn, self.way.curves)
+
+    @cached_property
+    def way(self) -> Way:
+        """Where the path is drawn along curves."""
+        return Way(self.track, self.segments, self.index, self._drawn)
+
+    @cached_property
+    def _drawn(self) -> NDArray[np.bool_]:
+        return self.segments.drawn(self.index.settings)
 
     def slot(self, version: FenceVersion) -> int:
         """The version's place in the index."""
@@ -115,7 +124,7 @@ class WindowPath:
         self.places = np.zeros(size, np.uint8)
         self.is_on_edge = np.zeros(size, bool)
         self.kinds = np.zeros(max(size - 1, 0), np.uint8)
-        self._segments = path.segments
+        self._way = path.way
         cuts = []
         for phase, (_, version) in enumerate(window.phases):
             here = self._phase == phase
@@ -141,7 +150,7 @@ class WindowPath:
         segment, part, place = segment[order], part[order], place[order]
         is_straight = np.array([v.settings.path == "straight" for _, v in self.window.phases])
         self._cut_is_glimpse = glimpsed(
-            self._segments, segment, segment, part, place,
+            self._way, segment, segment, part, place,
             self.places[segment] >= IN_NEAR, is_straight[self._phase[segment]],
         )  # fmt: skip
         start_ms = self.time_ms[segment]

@@ -38,7 +38,8 @@ class Events:
 class Stays:
     """Visits as columns, by stream and time. `left_ms`, `left_confirmed_ms`: NEVER_MS if open.
 
-    is_glimpsed: begins by a glimpse. glimpses: by how many it begins or goes on.
+    is_glimpsed: begins by a glimpse. Each begins or goes on by the glimpses that begin at
+    `glimpse_ms[first_glimpse:past_glimpse]`, a column of its own.
     """
 
     stream: Indices
@@ -48,14 +49,17 @@ class Stays:
     left_ms: Int64s
     left_confirmed_ms: Int64s
     is_glimpsed: Bools
-    glimpses: Indices
+    first_glimpse: Indices
+    past_glimpse: Indices
+    glimpse_ms: Int64s
 
     def take(self, which: Bools | Indices) -> "Stays":
         """The chosen stays."""
         return Stays(
             self.stream[which], self.entered_ms[which], self.entered_confirmed_ms[which],
             self.is_first_reading[which], self.left_ms[which], self.left_confirmed_ms[which],
-            self.is_glimpsed[which], self.glimpses[which],
+            self.is_glimpsed[which], self.first_glimpse[which], self.past_glimpse[which],
+            self.glimpse_ms,
         )  # fmt: skip
 
 
@@ -98,7 +102,9 @@ def stays_of(events: Events, confirm_ms: Int64s, last_ms: Int64s) -> Stays:
         np.where(has_left, instant_ms[leave], NEVER_MS),
         np.where(has_left, confirmed_ms[leave], NEVER_MS),
         glimpses[began],
-        seen[ended] - seen[began],
+        seen[began],
+        seen[ended],
+        time_ms[glimpses],
     )
 
 
