@@ -321,16 +321,16 @@ def test_boots_that_never_learnt_the_time_stay_in_order(
     outbox_path: Path, readings_in: ReadingsIn
 ) -> None:
     offset_ms = NOW_MS
-    for boot, start in ((1, 50_000), (2, 1_000)):
+    for boot, start in ((1, 50_000), (2, 1_000), (3, 90_000), (4, 10)):
         file = open_outbox(outbox_path, "gw-test", boot, NOW_MS, Bounds())
         with closing(file):
             file.append([Batch(positions(3, start, f"boot {boot}"), is_unclocked=True)], NOW_MS)
-    with closing(open_outbox(outbox_path, "gw-test", 3, NOW_MS, Bounds())) as file:
+    with closing(open_outbox(outbox_path, "gw-test", 5, NOW_MS, Bounds())) as file:
         file.append([Batch(positions(1, NOW_MS - 10**6))], NOW_MS)
         file.map_clock(offset_ms, NOW_MS)
     bounded = [r for r in readings_in(outbox_path) if r.time_quality is TimeQuality.BOUNDED]
     assert [r.source for r in sorted(bounded, key=lambda r: r.device_time_ms)] == (
-        ["boot 1"] * 3 + ["boot 2"] * 3
+        ["boot 1"] * 3 + ["boot 2"] * 3 + ["boot 3"] * 3 + ["boot 4"] * 3
     )
     assert max(r.device_time_ms for r in bounded) <= offset_ms
 

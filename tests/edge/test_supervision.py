@@ -20,7 +20,7 @@ import pytest
 
 from greenhaul_edge.agent import HUNG, Agent
 from greenhaul_edge.assembly import EdgeParts
-from greenhaul_edge.clock import Clock
+from greenhaul_edge.clock import Clock, ServerTime
 from greenhaul_edge.config import Config, load_config
 from greenhaul_edge.last_seen import LastSeen
 from greenhaul_edge.main import main
@@ -32,7 +32,7 @@ from greenhaul_edge.status import read_running
 from greenhaul_edge.supervision import RESTARTS_MAX, Beat, Care, Supervisor
 from greenhaul_edge.systemd import ServiceManager
 from greenhaul_edge.uplink.link import Uplink
-from greenhaul_protocols.catalogue import Position
+from greenhaul_protocols.catalogue import BatteryReading, Position, Reading, TimeQuality
 from greenhaul_protocols.errors import ConfigError
 
 Until = Callable[[Callable[[], bool]], None]
@@ -258,6 +258,30 @@ def test_a_hung_outbox_ends_the_process(tmp_path: Path, manager: Manager, until:
     assert "STATUS=ended: outbox hangs" in manager.listen()
     StuckOutbox.released.set()
     watched.stop()
+
+
+def test_readings_of_a_boot_whose_time_is_only_roughly_known_are_marked(
+    tmp_path: Path,
+    manager: Manager,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    readings_in: Callable[[Path], list[Reading]],
+) -> None:
+    monkeypatch.setattr("greenhaul_edge.clock.ROUGH_MS_MIN", 0)
+    watched = Watched(tmp_path, manager)
+    reading = BatteryReading(
+        source="gw-s/c", device_time_ms=500, received_time_ms=0, soc_percent=50.0
+    )
+    watched.outbox.append([reading], is_urgent=True, is_unclocked=True).result(10)
+    now_ms = time.time_ns() // 1_000_000
+    watched.agent.learn_server_time(ServerTime(now_ms, 1_000, 9_000, True))
+    watched.agent._wake.set()  # as a minute does
+    until(lambda: any(lane.next > 1 for lane in watched.outbox.view().lanes))
+    until(lambda: "8000" in watched.status_file.read_text())
+    watched.stop()
+    (found,) = readings_in(tmp_path / "outbox/outbox.sqlite")
+    assert found.device_time_ms == now_ms - 9_000 + 500
+    assert found.time_quality is TimeQuality.BOUNDED
 
 
 def test_the_status_is_written_when_something_happens_but_not_all_the_time(
