@@ -8,7 +8,12 @@ import can
 import pytest
 
 from greenhaul_edge.clock import Clock
-from greenhaul_edge.sources.can_socket import ask_for_ancillary, read_ancillary, receive
+from greenhaul_edge.sources.can_socket import (
+    KernelCanBus,
+    ask_for_ancillary,
+    read_ancillary,
+    receive,
+)
 
 
 def test_frames_of_the_kernel_are_read_as_the_header_files_say() -> None:
@@ -64,3 +69,44 @@ def test_this_kernels_own_losses_and_times_are_read(clock: Clock) -> None:
         here.settimeout(10)
         there.send(frame)
         assert receive(here)[1] == 100 - read
+
+
+def test_the_bus_hands_on_frames_and_counts_what_its_socket_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the address family is stood in for: this kernel may have no CAN."""
+    here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    here.bind(("127.0.0.1", 0))
+    module = "can.interfaces.socketcan.socketcan"
+    monkeypatch.setattr(f"{module}.create_socket", lambda: here)
+    monkeypatch.setattr(f"{module}.bind_socket", lambda *_: None)
+    frame = struct.pack("=IBBxx8s", 0x98F090F3, 8, 0, bytes(range(8)))
+    with (
+        KernelCanBus("can0") as bus,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+    ):
+        there.connect(here.getsockname())
+        assert bus.recv(0.01) is None
+        there.send(frame)
+        message = bus.recv(10)
+        assert message is not None
+        assert (message.arbitration_id, bytes(message.data)) == (0x18F090F3, bytes(range(8)))
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_304)
+        for _ in range(100):
+            there.send(frame)
+        read = sum(1 for _ in iter(lambda: bus.recv(0.01), None))
+        there.send(frame)
+        bus.recv(10)
+        assert bus.dropped == 100 - read > 0
+    assert here.fileno() == -1  # closed with the bus
+
+
+def test_losing_the_interface_is_an_error_the_source_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    module = "can.interfaces.socketcan.socketcan"
+    monkeypatch.setattr(f"{module}.create_socket", lambda: here)
+    monkeypatch.setattr(f"{module}.bind_socket", lambda *_: None)
+    with there, KernelCanBus("can0") as bus:
+        there.send(b"half")
+        with pytest.raises(can.CanOperationError, match="4 bytes"):
+            bus.recv(10)

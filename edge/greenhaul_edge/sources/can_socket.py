@@ -39,7 +39,9 @@ class KernelCanBus(SocketcanBus):
                 return None, self._is_filtered
             message, dropped = receive(self.socket)
         except OSError as error:
-            raise can.CanOperationError(f"receiving: {error.strerror}", error.errno) from error
+            raise can.CanOperationError(
+                f"receiving: {error.strerror or error}", error.errno
+            ) from error
         if dropped is not None:
             self.dropped = dropped
         return message, self._is_filtered
