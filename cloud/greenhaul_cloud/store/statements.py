@@ -30,9 +30,9 @@ def insert_row(conn: Connection, table: Table, values: dict[str, Any]) -> int:
     return int(key[0])
 
 
-def time_ms_of(conn: Connection, column: ColumnElement[Any]) -> ColumnElement[int]:
+def time_ms_of(dialect: str, column: ColumnElement[Any]) -> ColumnElement[int]:
     """An instant's milliseconds as the database gives them: no Python per row, no datetime."""
-    if conn.dialect.name == "postgresql":
+    if dialect == "postgresql":
         return cast(func.extract("epoch", column) * 1000, BigInteger)
     return type_coerce(column, BigInteger)
 

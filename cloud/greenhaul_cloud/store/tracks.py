@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, true
 
 from greenhaul_cloud.store.leading import leading
 from greenhaul_cloud.store.marks import LEAD_GAP_MS
@@ -161,19 +162,13 @@ def read_track(
 
 def last_before(conn: Connection, bounds: Sequence[Bound], time_ms: int) -> int | None:
     """Device time of the sources' last reading before an instant."""
-    found = [
-        _edge(conn, bound, func.max(position.c.device_time), bound.from_ms, time_ms)
-        for bound in bounds
-    ]
+    found = [_edge(conn, bound, _LAST, bound.from_ms, time_ms) for bound in bounds]
     return max((at for at in found if at is not None), default=None)
 
 
 def first_from(conn: Connection, bounds: Sequence[Bound], time_ms: int) -> int | None:
     """Device time of the sources' first reading at or after an instant."""
-    found = [
-        _edge(conn, bound, func.min(position.c.device_time), time_ms, bound.to_ms)
-        for bound in bounds
-    ]
+    found = [_edge(conn, bound, _FIRST, time_ms, bound.to_ms) for bound in bounds]
     return min((at for at in found if at is not None), default=None)
 
 
@@ -182,17 +177,27 @@ def _within(bounds: Sequence[Bound], from_ms: int, to_ms: int) -> list[Bound]:
     return [one for one in bounds if one.from_ms <= reach_to and one.to_ms > reach_from]
 
 
-def _on_track(bound: Bound, from_ms: int, to_ms: int) -> ColumnElement[bool]:
+# Statements are made once: a fold asks a dozen times, and making one costs more than running it.
+def _on_track() -> ColumnElement[bool]:
+    """What `_span` gives values to."""
     columns = position.c
     return and_(
-        columns.source_id == bound.source_id,
-        columns.device_time >= _clamped(max(from_ms, bound.from_ms)),
-        columns.device_time < _clamped(min(to_ms, bound.to_ms)),
+        columns.source_id == bindparam("source", type_=columns.source_id.type),
+        columns.device_time >= bindparam("low", type_=columns.device_time.type),
+        columns.device_time < bindparam("high", type_=columns.device_time.type),
         columns.is_located == true(),
         columns.time_quality.in_(FOLDABLE),
         columns.latitude_deg.is_not(None),
         columns.longitude_deg.is_not(None),
     )
+
+
+def _span(bound: Bound, from_ms: int, to_ms: int) -> dict[str, int]:
+    return {
+        "source": bound.source_id,
+        "low": _clamped(max(from_ms, bound.from_ms)),
+        "high": _clamped(min(to_ms, bound.to_ms)),
+    }
 
 
 def _clamped(time_ms: int) -> int:
@@ -202,17 +207,22 @@ def _clamped(time_ms: int) -> int:
 def _load(
     conn: Connection, bound: Bound, from_ms: int, to_ms: int, fields: Sequence[str]
 ) -> list[NDArray[Any]]:
-    query = (
+    query = _rows_query(conn.dialect.name, tuple(fields))
+    return _columns(conn.execute(query, _span(bound, from_ms, to_ms)).all(), fields)
+
+
+@lru_cache(maxsize=16)
+def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
+    return (
         select(
-            time_ms_of(conn, position.c.device_time),
+            time_ms_of(dialect, position.c.device_time),
             position.c.digest,
-            time_ms_of(conn, position.c.received_time),
+            time_ms_of(dialect, position.c.received_time),
             *(position.c[name] for name in fields),
         )
-        .where(_on_track(bound, from_ms, to_ms))
+        .where(_on_track())
         .order_by(position.c.device_time, position.c.digest)
     )
-    return _columns(conn.execute(query).all(), fields)
 
 
 def _columns(rows: Sequence[Any], fields: Sequence[str]) -> list[NDArray[Any]]:
@@ -221,8 +231,14 @@ def _columns(rows: Sequence[Any], fields: Sequence[str]) -> list[NDArray[Any]]:
     return [np.array(column, np.int64 if i < 3 else np.float64) for i, column in enumerate(columns)]
 
 
-def _edge(conn: Connection, bound: Bound, edge: Any, from_ms: int, to_ms: int) -> int | None:
-    found = conn.execute(select(edge).where(_on_track(bound, from_ms, to_ms))).scalar()
+_FIRST = select(func.min(position.c.device_time)).where(_on_track())
+_LAST = select(func.max(position.c.device_time)).where(_on_track())
+
+
+def _edge(
+    conn: Connection, bound: Bound, edge: Select[Any], from_ms: int, to_ms: int
+) -> int | None:
+    found = conn.execute(edge, _span(bound, from_ms, to_ms)).scalar()
     return None if found is None else int(found)
 
 
@@ -230,9 +246,9 @@ def _chunk_end(conn: Connection, bounds: Sequence[Bound], from_ms: int, to_ms: i
     """An instant with at most about CHUNK_READINGS of each source before it."""
     ends = []
     for bound in bounds:
-        query = select(position.c.device_time).where(_on_track(bound, from_ms, to_ms))
+        query = select(position.c.device_time).where(_on_track())
         query = query.order_by(position.c.device_time).offset(CHUNK_READINGS).limit(1)
-        found = conn.execute(query).scalar()
+        found = conn.execute(query, _span(bound, from_ms, to_ms)).scalar()
         if found is not None:
             # readings of one instant stay together
             ends.append(max(int(found), from_ms + 1))
