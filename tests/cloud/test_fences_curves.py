@@ -132,3 +132,14 @@ def test_who_asks_for_a_straight_path_has_it_beside_those_who_do_not() -> None:
     assert met == [True, False, False, True]
     [first, *_, last] = ALONG[classes_along(versions, 3, made) >= IN_NEAR].tolist()
     assert (first, last) == pytest.approx((34 / 70, 36 / 70), abs=0.001)
+
+
+def test_each_piece_of_a_curve_is_followed_by_the_next_of_the_same() -> None:
+    two = curves_of(
+        points((0, 0), (70, -70), (0, 0)), np.array([20.0, 20.0]), np.full(3, 36.0),
+        np.array([90.0, 180.0, 270.0]), np.array([0, 1]),
+    )  # fmt: skip
+    pieces = pieces_of(points((0, 0), (70, -70), (0, 0)), np.zeros(3, complex), two, True)
+    every = np.arange(len(pieces))
+    last = 2 + np.cumsum(two.pieces)
+    assert set(every) - set(pieces.successors(every)) == {0, 1, 2, *last}
