@@ -100,6 +100,19 @@ def test_rows_of_an_older_file_are_salvaged(
     assert len(times_in(readings_in(outbox_path))) == 9
 
 
+def test_who_wants_to_know_is_told_what_was_given_up(outbox_path: Path, clock: Clock) -> None:
+    outbox = Outbox(opened(outbox_path), clock, commit_window_s=0.01)
+    told = []
+    outbox.on_drop = lambda: told.append(outbox.view().lanes[0].next)
+    outbox.start()
+    outbox.append(positions(5), is_urgent=True).result(10)
+    assert not told
+    outbox.give_up(1, 2, 3, "damaged on the disk").result(10)
+    outbox.append(positions(5, 5), is_urgent=True).result(10)
+    outbox.close()
+    assert told == [7]  # the record of the loss has a number, too
+
+
 @pytest.mark.parametrize("key", ["epoch", "gateway"])
 def test_a_text_that_is_none_is_damage(
     outbox_path: Path, clock: Clock, readings_in: ReadingsIn, key: str

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -133,13 +133,13 @@ class StuckParts(EdgeParts):
 class StuckUplink(Uplink):
     """The first one's thread waits for ever, until it is abandoned."""
 
-    made = 0
+    made: ClassVar[list[Uplink]] = []
     released = threading.Event()
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.is_stuck = StuckUplink.made == 0
-        StuckUplink.made += 1
+        self.is_stuck = not StuckUplink.made
+        StuckUplink.made.append(self)
 
     def _turn(self) -> None:
         if self.is_stuck:
@@ -237,9 +237,10 @@ def test_a_hung_uplink_is_made_anew(
     tmp_path: Path, manager: Manager, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("greenhaul_edge.assembly.Uplink", StuckUplink)
-    StuckUplink.made = 0
+    StuckUplink.made.clear()
+    StuckUplink.released.clear()
     watched = Watched(tmp_path, manager)
-    until(lambda: bool(manager.listen()) and StuckUplink.made == 2)
+    until(lambda: bool(manager.listen()) and len(StuckUplink.made) == 2)
     manager.listen().clear()
     until(lambda: "WATCHDOG=1" in manager.listen())
     watched.outbox.append([Position(source="gw-s/g", device_time_ms=1, received_time_ms=1)])
@@ -247,6 +248,7 @@ def test_a_hung_uplink_is_made_anew(
     assert not watched.ended
     assert watched.outbox.committed_readings == 1
     StuckUplink.released.set()  # it wakes to find that another has its place
+    until(lambda: not StuckUplink.made[0]._thread.is_alive())
 
 
 def test_a_hung_outbox_ends_the_process(tmp_path: Path, manager: Manager, until: Until) -> None:
@@ -302,11 +304,6 @@ def test_the_status_is_written_when_something_happens_but_not_all_the_time(
         note()
     assert len(written) <= 2
     until(lambda: note() == 2)
-    watched.outbox.append(
-        [Position(source="gw-s/g", device_time_ms=1, received_time_ms=1)], is_urgent=True
-    ).result(10)
-    watched.outbox.give_up(1, 1, 1, "damaged").result(10)
-    until(lambda: note() == 3)
     status = json.loads(watched.status_file.read_text())
     assert status["clock"] == "unset"
     assert status["clock_error_ms"] is None
