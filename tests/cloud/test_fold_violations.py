@@ -77,6 +77,38 @@ def test_speeding_at_the_last_reading_is_still_open() -> None:
     assert spans([violation]) == [(5, None)]
 
 
+# Inside until 22.5 s, 60 m out and fast at 30 s; the exit is confirmed at 60 s.
+LEAVING = [(0.0, 50, 50, 40), (10.0, 60, 50, 40), (20.0, 80, 50, 40), (30.0, 160, 50, 80)]
+GONE = [(t, 160.0, 50.0, 80.0) for t in (40.0, 50.0, 60.0)]
+BACK = [(40.0, 80.0, 50.0, 80.0), (50.0, 60.0, 50.0, 40.0)]
+DWELL = {"rule": "max_dwell", "limit_s": 28}
+
+
+def test_what_lies_past_an_exit_waits_until_it_is_confirmed() -> None:
+    rules = [LIMIT, DWELL]
+    for seen in range(len(LEAVING), len(LEAVING) + len(GONE) + 1):
+        assert violations([*LEAVING, *GONE][:seen], rules=rules) == []
+    found = violations([*LEAVING, *BACK], rules=rules)
+    # it only looked like leaving: all of it counts, from where it began
+    assert [(v.rule, seconds(v.began_ms)) for v in found] == [
+        ("speed_limit", 22.5),
+        ("max_dwell", 28),
+    ]
+
+
+def test_what_began_before_an_exit_is_open_until_it_is_confirmed() -> None:
+    fast = [(t, x, y, 80.0) for t, x, y, _ in LEAVING]
+    early = {**DWELL, "limit_s": 15}
+    found = violations(fast, rules=[LIMIT, early])
+    assert [(v.rule, seconds(v.began_ms), v.ended_ms) for v in found] == [
+        ("speed_limit", 0, None),
+        ("max_dwell", 15, None),
+    ]
+    assert found[0].detail["max_kmh"] == 80
+    ends = [v.ended_ms for v in violations([*fast, *GONE], rules=[LIMIT, early])]
+    assert [seconds(end) for end in ends] == [22.5, 22.5]
+
+
 def test_a_run_cut_off_by_a_gap_is_possible() -> None:
     inside = [(0, 50, 50, 60), (20, 50, 50, 60)]
     [violation] = violations([*inside, (1000, 50, -500, 60), (1100, 50, -600, 60)], rules=[LIMIT])

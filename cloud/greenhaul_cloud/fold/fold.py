@@ -49,10 +49,10 @@ def fold(
 def fold_path(path: Path, windows: Sequence[Window], as_of_ms: int) -> FoldResult:
     """The same over a path that several fences share; all its readings are at or before as_of."""
     windows = begun(windows, as_of_ms)
-    transitions = presence_of(path, windows, as_of_ms)
-    visits = visits_of(transitions, version_at(windows))
-    violations = violations_of(visits, path, windows, as_of_ms)
-    return FoldResult(tuple(transitions), tuple(visits), tuple(violations))
+    found = presence_of(path, windows, as_of_ms)
+    visits = visits_of(found.transitions, version_at(windows))
+    violations = violations_of(visits, path, windows, as_of_ms, found.leaving_ms)
+    return FoldResult(tuple(found.transitions), tuple(visits), tuple(violations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,27 @@ class Anchor:
     side: Side
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Transitions of a path, and where a run out of the last visit began that none confirms yet.
+
+    What lies past such a run is judged when it is confirmed or cancelled: neither is a deadline
+    broken nor a limit of a fence that the truck has, as far as can be seen, left. NEVER_MS: none.
+    """
+
+    transitions: list[Transition]
+    leaving_ms: int = NEVER_MS
+
+
 def presence_of(
     path: Path, windows: Sequence[Window], as_of_ms: int, anchor: Anchor | None = None
-) -> list[Transition]:
-    """Transitions of a path, from its beginning, or those confirmed after an anchor."""
+) -> Found:
+    """What a path does, from its beginning, or what is confirmed after an anchor."""
     time_ms = path.track.device_time_ms
     if len(time_ms) == 0:
-        return []
+        return Found([])
     transitions: list[Transition] = []
+    leaving_ms = NEVER_MS
     from_ms = int(time_ms[anchor.reading if anchor else 0])
     for window in windows:
         if window.to_ms <= from_ms or window.from_ms > as_of_ms:
@@ -78,8 +91,10 @@ def presence_of(
         resumed = anchor if anchor and window.from_ms <= from_ms else None
         if not path.is_touched(window) and not (resumed and resumed.side is Side.INSIDE):
             continue
-        transitions += _fold_window(path.in_window(window), as_of_ms, resumed)
-    return transitions
+        found = _fold_window(path.in_window(window), as_of_ms, resumed)
+        transitions += found.transitions
+        leaving_ms = found.leaving_ms
+    return Found(transitions, leaving_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +129,11 @@ def _start_of(path: WindowPath) -> _Start | None:
     return _Start(first, first_ms, False, is_inside, How.GAP, Certainty.POSSIBLE)
 
 
-def _fold_window(path: WindowPath, as_of_ms: int, anchor: Anchor | None) -> list[Transition]:
+def _fold_window(path: WindowPath, as_of_ms: int, anchor: Anchor | None) -> Found:
     window, time_ms = path.window, path.time_ms
     start = _Start(anchor.reading, int(time_ms[anchor.reading])) if anchor else _start_of(path)
     if start is None:
-        return []
+        return Found([])
     presence = Presence(
         anchor.side if anchor else Side.OUTSIDE,
         window.version_at(start.time_ms).settings.confirm_ms,
@@ -139,7 +154,7 @@ def _fold_window(path: WindowPath, as_of_ms: int, anchor: Anchor | None) -> list
     if is_over:
         silence_ms = 0 if is_seen_to_end else window.to_ms - last_ms
         _close(presence, window, last_ms, silence_ms, past < len(time_ms) and not is_seen_to_end)
-    return presence.transitions
+    return Found(presence.transitions, presence.leaving_ms)
 
 
 def _close(

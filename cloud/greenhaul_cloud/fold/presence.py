@@ -9,6 +9,7 @@ confirmed side leaves nothing pending, which is what makes it an anchor.
 
 from dataclasses import dataclass
 
+from greenhaul_cloud.fences.model import NEVER_MS
 from greenhaul_cloud.fences.survey import IN_FAR, IN_NEAR, OUT_FAR
 from greenhaul_cloud.fold.intervals import Certainty, How, Side, Transition
 
@@ -35,6 +36,13 @@ class Presence:
         self._run: _Run | None = None
         self._beyond_since_ms: int | None = None
         self._gaps_ms: list[int] = []  # gaps and glimpses whose doubt waits for what is pending
+
+    @property
+    def leaving_ms(self) -> int:
+        """Where a run out began that is not confirmed yet; NEVER_MS if there is none."""
+        if self.side is Side.OUTSIDE or self._run is None:
+            return NEVER_MS
+        return self._run.began_ms
 
     def begin(self, time_ms: int, how: How, certainty: Certainty) -> None:
         """First known inside: presence needs no confirmation."""

@@ -53,7 +53,7 @@ def rejudged(
         and violation.visit_entered_ms in entered
         and violation.visit_entered_ms not in entered_again
     ]
-    found = [*kept, *staying_violations(again, resumption.windows, known)]
+    found = [*kept, *staying_violations(again, resumption.windows, known, resumption.leaving_ms)]
     found += [_renamed(violation, visits) for violation in resumption.speeding]
     wanting = [violation for _, violation in held.violations if violation.rule in WANTING]
     if wanting or has_wanting(resumption.windows):

@@ -32,7 +32,8 @@ class Resumption:
 
     Whatever depends on readings stands here; the rest follows from it. Readings older than
     `frozen_before_ms` are no longer kept, and what they said stands. `replaced` are the closed
-    spans of device time that were folded anew.
+    spans of device time that were folded anew. `leaving_ms` is where a run out of the open visit
+    began that nothing confirms yet, known once a fold went to the end.
     """
 
     windows: Sequence[Window]
@@ -40,6 +41,7 @@ class Resumption:
     speeding: list[Violation]
     frozen_before_ms: int = -NEVER_MS
     replaced: list[Interval] = field(default_factory=list)
+    leaving_ms: int = NEVER_MS
 
     def concerns(self, path: Path, hood: Neighbourhood, change: Interval) -> bool:
         """Whether a change may matter: the fence is near or occupied, and it is not yet folded."""
@@ -71,7 +73,8 @@ class Resumption:
             anchor, from_ms = Anchor(reading, Side(int(was_inside[reading]))), int(time_ms[reading])
         kept = [t for t in self.transitions if t.confirmed_ms <= from_ms]
         known_to_ms = as_of_ms if hood.reaches_end else int(time_ms[-1])
-        folded = [*kept, *presence_of(path, self.windows, known_to_ms, anchor)]
+        found = presence_of(path, self.windows, known_to_ms, anchor)
+        folded = [*kept, *found.transitions]
         agrees = was_anchor & anchors(path, self.windows, folded)
         agrees &= was_inside == sides_at(folded, time_ms)
         agrees &= time_ms > changes[0][1]
@@ -80,6 +83,8 @@ class Resumption:
         stops = np.flatnonzero(agrees)
         if len(stops) == 0 and not hood.reaches_end:
             return Outcome.NEEDS_LATER
+        if len(stops) == 0:
+            self.leaving_ms = found.leaving_ms
         self._replace(path, folded, from_ms, int(time_ms[stops[0]]) if len(stops) else NEVER_MS)
         return Outcome.DONE
 
@@ -96,7 +101,8 @@ class Resumption:
         ]
         if len(path.track) == 0:
             overlapping = []
-        judged = speeding_violations(overlapping, path, self.windows)
+        # no speed runs over the reading where the fold stops: there nothing is pending
+        judged = speeding_violations(overlapping, path, self.windows, self.leaving_ms)
         self.speeding = sorted(
             (
                 *(v for v in self.speeding if not from_ms <= v.began_ms < to_ms),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from greenhaul_cloud.fences.model import NEVER_MS
 from greenhaul_cloud.fences.rules import RuleName
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.path import Path
@@ -26,41 +27,57 @@ STAYING: dict[RuleName, Callable[[Piece, Known], Iterator[Violation]]] = {
 
 
 def violations_of(
-    visits: Sequence[Visit], path: Path, windows: Sequence[Window], as_of_ms: int
+    visits: Sequence[Visit],
+    path: Path,
+    windows: Sequence[Window],
+    as_of_ms: int,
+    leaving_ms: int = NEVER_MS,
 ) -> list[Violation]:
-    """All violations of a whole path, by begin and rule."""
+    """All violations of a whole path, by begin and rule.
+
+    leaving_ms: where a run out of the open visit began that nothing confirms yet.
+    """
     known = Known(TrackWindow(path.track), as_of_ms)
     found = [
-        *staying_violations(visits, windows, known),
-        *speeding_violations(visits, path, windows),
+        *staying_violations(visits, windows, known, leaving_ms),
+        *speeding_violations(visits, path, windows, leaving_ms),
         *judge_wanting(visits, windows, known, ALWAYS),
     ]
     return ordered(found)
 
 
 def staying_violations(
-    visits: Iterable[Visit], windows: Sequence[Window], known: Known
+    visits: Iterable[Visit],
+    windows: Sequence[Window],
+    known: Known,
+    leaving_ms: int = NEVER_MS,
 ) -> list[Violation]:
-    """Violations that follow from stays and time."""
+    """Violations that follow from stays and time, of an open stay up to where the truck leaves."""
     return [
         violation
         for visit in visits
         for name, judge in STAYING.items()
         for piece in pieces_of(visit, windows, name)
         for violation in judge(piece, known)
+        if visit.left_ms is not None or violation.began_ms < leaving_ms
     ]
 
 
 def speeding_violations(
-    visits: Iterable[Visit], path: Path, windows: Sequence[Window]
+    visits: Iterable[Visit], path: Path, windows: Sequence[Window], leaving_ms: int = NEVER_MS
 ) -> list[Violation]:
     """Violations of speed limits during these visits, as far as the path reaches."""
     return [
         violation
         for visit in visits
         for piece in pieces_of(visit, windows, RuleName.SPEED_LIMIT)
-        for violation in judge_speed_limit(piece, path)
+        for violation in judge_speed_limit(piece, path, _until(visit, path, leaving_ms))
     ]
+
+
+def _until(visit: Visit, path: Path, leaving_ms: int) -> int:
+    last_ms = int(path.track.device_time_ms[-1])
+    return min(last_ms, leaving_ms) if visit.left_ms is None else last_ms
 
 
 def ordered(violations: Iterable[Violation]) -> list[Violation]:

@@ -17,13 +17,15 @@ Float64s = NDArray[np.float64]
 Run = tuple[int, int]  # [from_ms, to_ms]
 
 
-def judge_speed_limit(piece: Piece, path: Path) -> Iterator[Violation]:
-    """Runs above the limit, cut to the piece, that last `for_s`."""
+def judge_speed_limit(piece: Piece, path: Path, known_to_ms: int) -> Iterator[Violation]:
+    """Runs above the limit, cut to the piece, that last `for_s`.
+
+    known_to_ms: how far the path is known to be inside; no further than its last reading.
+    """
     rule = piece.rule
     assert isinstance(rule, SpeedLimit)
     all_ms = path.track.device_time_ms
-    last_ms = int(all_ms[-1])
-    end_ms = min(piece.to_ms, last_ms)
+    end_ms = min(piece.to_ms, known_to_ms)
     low = max(int(np.searchsorted(all_ms, piece.from_ms, side="right")) - 1, 0)
     high = int(np.searchsorted(all_ms, end_ms, side="right")) + 1
     time_ms, speed_kmh = all_ms[low:high], path.track.speed_kmh[low:high]
@@ -34,7 +36,7 @@ def judge_speed_limit(piece: Piece, path: Path) -> Iterator[Violation]:
         limits_kmh = limits_at(piece.stretch, np.array([from_ms, to_ms - 1]))
         ends_kmh = np.interp([from_ms, to_ms], time_ms, speed_kmh)
         is_above = (ends_kmh > limits_kmh).tolist()
-        is_open = piece.to_ms > last_ms and to_ms == last_ms and is_above[1]
+        is_open = piece.to_ms > end_ms and to_ms == end_ms and is_above[1]
         within_kmh = speed_kmh[(time_ms >= from_ms) & (time_ms <= to_ms)]
         fastest_kmh = float(np.nanmax(np.concatenate((within_kmh, ends_kmh))))
         yield piece.violation(
