@@ -14,6 +14,10 @@ from greenhaul_protocols.series import Series, cut_series, encode_body, merge_se
 
 # What zlib makes of columns to begin with; learnt from block to block, within these bounds.
 _RATIO, _RATIO_MIN, _RATIO_MAX = 3.0, 1.0, 12.0
+# Bytes of a body before it is compressed: as objects they take some forty times as much memory,
+# and a gateway has 60 MB for everything. It is twenty minutes of a truck.
+_BODY_SIZE_MAX = 32 * 1024
+_CACHE_KB = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Cutter:
 
     def __init__(self, path: Path) -> None:
         self._path, self._epoch = path, 0
-        self._connection = open_to_read(path)
+        self._connection = _open(path)
         self._ratio = _RATIO
         self.format_max = FORMAT  # of blocks, that the collector said it reads
 
@@ -48,7 +52,7 @@ class Cutter:
             if header.epoch != self._epoch:
                 # With another epoch comes, perhaps, another file of the same name.
                 self._connection.close()
-                self._connection = open_to_read(self._path)
+                self._connection = _open(self._path)
                 self._epoch = header.epoch
             series, last = self._read(cut)
         except sqlite3.Error as error:
@@ -71,7 +75,7 @@ class Cutter:
 
     def _read(self, cut: Cut) -> tuple[list[Series], int]:
         """Series with numbers counted from cut.first, and the last number they reach."""
-        budget = cut.size_max * self._ratio
+        budget = min(cut.size_max * self._ratio, _BODY_SIZE_MAX)
         parts: list[tuple[int, list[Series]]] = []
         last = cut.first - 1
         for chunk in chunks_from(self._connection, cut.lane, cut.first, cut.last):
@@ -83,3 +87,10 @@ class Cutter:
             if budget <= 0:
                 break
         return merge_series(parts), last
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = open_to_read(path)
+    # Rows are read once, one after the other: SQLite's own 2 MB would only be filled.
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    return connection
