@@ -116,8 +116,8 @@ def refold(
     known = Known(counted, as_of_ms)
     for fence_id, resumption in resumptions.items():
         held = stored.get(fence_id, StoredFold())
-        visits = visits_of(resumption.transitions, version_at(resumption.windows))
-        visits = _with_frozen(visits, held, frozen_before_ms)
+        told = visits_of(resumption.transitions, version_at(resumption.windows))
+        visits = _with_frozen(told, held, frozen_before_ms)
         if resumption.replaced or has_wanting(resumption.windows):
             looked_back_ms = min(looked_back_ms, known.reach_back_ms(spans))
             result = _result_of(resumption, visits, held, spans, known, why)
