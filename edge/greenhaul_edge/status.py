@@ -248,7 +248,7 @@ def _running_lines(running: dict[str, Any] | None) -> list[str]:
     uplink, fault = running["uplink"], running["configuration"]["fault"]
     written = running["written_bytes_a_day"]
     lines = [
-        f"running, pid {running['pid']}, clock {running['clock']}",
+        f"running, pid {running['pid']}, clock {running['clock']}{_error_of(running)}",
         f"link: {uplink['link']}   cloud: {uplink['cloud']}",
     ]
     if written is not None:
@@ -256,6 +256,11 @@ def _running_lines(running: dict[str, Any] | None) -> list[str]:
     if fault:
         lines.append(f"configuration NOT taken, the old one runs: {fault}")
     return lines
+
+
+def _error_of(running: dict[str, Any]) -> str:
+    error_ms = running.get("clock_error_ms")
+    return "" if error_ms is None else f" (to {error_ms} ms)"
 
 
 def as_proof(status: OutboxStatus) -> str:

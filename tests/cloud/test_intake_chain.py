@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ from greenhaul_cloud.store.inspection import (
 )
 from greenhaul_cloud.store.settling import receipt_for
 from greenhaul_cloud.store.tables import gateway, position
+from greenhaul_protocols.block import unwrap_block, wrap_block
 from greenhaul_protocols.receipt import Receipt, decode_receipt
 from greenhaul_protocols.topics import receipt_topic, state_topic, up_topic
 
@@ -134,14 +136,17 @@ def test_a_block_that_asks_is_stored_and_answered(
     start_intake(sqlite_store)
     readings = [kit.position("808:13912345678", kit.now_ms + i * 1000) for i in range(30)]
     outbox = kit.outbox(gateway_id, readings=list(readings))
-    edge.send(outbox.hello())
+    header = replace(unwrap_block(outbox.hello()).header, monotonic_ms=86_400_123)
+    edge.send(wrap_block(header))
     hello = edge.receipt()
     assert hello.store_id == sqlite_store.store_id
+    assert hello.hello_ms == 86_400_123
     assert [(lane.lane, lane.settled) for lane in hello.lanes] == [(1, ())]
     edge.send(outbox.block(1, 30, asks_receipt=True))
     receipt = edge.receipt()
     assert receipt.epoch == kit.epoch
     assert receipt.revision > hello.revision
+    assert receipt.hello_ms == 0, "a block is no hello"
     (lane,) = receipt.lanes
     assert (lane.settled, lane.stored, lane.duplicate) == (((1, 30),), 30, 0)
     with sqlite_store.read() as conn:
@@ -165,6 +170,16 @@ def test_a_live_gateway_is_answered_later_and_a_backlog_within_a_second(kit: Kit
     assert len(schedule) == 0
     schedule.note(receipt(4), 30_000, is_asked=True)
     assert [one.revision for one in schedule.due(30_000)] == [4]
+
+
+def test_a_receipt_answers_the_hello_of_the_one_whose_place_it_takes() -> None:
+    """While the broker is away answers wait, and newer receipts come in their place."""
+    schedule = ReceiptSchedule()
+    blank = Receipt(gateway="g", epoch=1, store_id=2, revision=1, server_time_ms=0)
+    for hello_ms, answered_ms in ((0, 0), (7, 7), (0, 7), (9, 9), (0, 9)):
+        schedule.note(replace(blank, hello_ms=hello_ms), 0, is_asked=hello_ms > 0)
+        (waiting,) = schedule.due(60_000)
+        assert waiting.hello_ms == answered_ms
 
 
 def test_nothing_is_acknowledged_or_answered_before_the_commit(

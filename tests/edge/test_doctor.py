@@ -179,6 +179,10 @@ def plant_nobody_tells_time(box: Box) -> None:
     box.clock = Clock(read_is_synchronised=lambda: False)
 
 
+def plant_slow_answers(box: Box) -> None:
+    box.run(clock="unset", clock_error_ms=4_300)
+
+
 def plant_silence(box: Box) -> None:
     box.run(at="2026-01-01T00:00:00Z")
 
@@ -446,6 +450,7 @@ FAULTS: list[tuple[Plant, str]] = [
     (plant_1970, "clock-date"),
     (plant_2046, "clock-date"),
     (plant_nobody_tells_time, "clock-kept"),
+    (plant_slow_answers, "clock-kept"),
     (plant_silence, "agent"),
     (plant_hung_stage, "agent-stages"),
     (plant_no_files, "open-files"),

@@ -31,7 +31,13 @@ LANE = LaneState(
     refused=(((17, 18), "kind 9 is not in the catalogue"),),
 )
 RECEIPT = Receipt(
-    gateway="gw-1", epoch=1, store_id=2, revision=3, server_time_ms=1_795_000_000_000, lanes=(LANE,)
+    gateway="gw-1",
+    epoch=1,
+    store_id=2,
+    revision=3,
+    server_time_ms=1_795_000_000_000,
+    hello_ms=86_400_123,
+    lanes=(LANE,),
 )
 
 

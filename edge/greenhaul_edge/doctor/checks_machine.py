@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from greenhaul_edge.clock import BUILT_MS, HORIZON_MS
+from greenhaul_edge.clock import BUILT_MS, HORIZON_MS, STEP_MS
 from greenhaul_edge.config import Jt808Settings
 from greenhaul_edge.doctor.patient import Patient
 from greenhaul_edge.doctor.remarks import Remark, well, worth_knowing, wrong
@@ -96,6 +96,14 @@ def check_date(patient: Patient) -> Iterator[Remark]:
 
 def check_clock_kept(patient: Patient) -> Iterator[Remark]:
     """Somebody keeps the clock."""
+    error_ms = (patient.running or {}).get("clock_error_ms") or 0
+    if error_ms > STEP_MS:
+        yield worth_knowing(
+            f"the time is known to {error_ms / 1000:.0f} s only: answers of the cloud are slow",
+            "connect a GNSS receiver or install chrony; readings of the gateway's own inputs are "
+            "marked as bounded meanwhile",
+        )
+        return
     has_gnss = any(type(one).__name__ == "GnssSettings" for one in patient.good.sources.values())
     learnt = (patient.running or {}).get("clock", "unset")
     if patient.clock.is_kept_by_ntp():
