@@ -235,3 +235,24 @@ def test_a_fold_that_raises_stops_neither_intake_nor_readiness(
     derive.stop()
     assert derive.fault is None
     assert registry.get_sample_value("greenhaul_derive_set_aside_vehicles") == 1
+
+
+def test_a_full_queue_makes_the_broker_wait_instead_of_sending_all_again(
+    kit: Kit, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers send more than was agreed; nothing of it is refused while the store goes on."""
+    monkeypatch.setattr("greenhaul_cloud.intake.worker.QUEUE_MAX", 4)
+    kit.register(sqlite_store)
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms + i) for i in range(40)])
+    intake = Intake(sqlite_store)
+    for number in range(1, 41):
+        raw = outbox.block(number, number)
+        one = Delivery(receive_block("gw-1", 1, raw), number, 1, 1)
+        assert intake.worker.deliver(one)
+    assert [intake.next("ack") for _ in range(40)] == list(range(1, 41))
+    monkeypatch.setattr("greenhaul_cloud.intake.worker.ROOM_S_MAX", 0.1)
+    with sqlite_store.write():
+        is_refused = any(not intake.worker.deliver(one) for _ in range(40))
+    assert is_refused, "a store that takes nothing for long ends the connection"
+    assert intake.next("ack") == 40
+    intake.worker.stop()

@@ -33,8 +33,12 @@ FLUSH_WAIT_S_MAX = 0.2
 # Unacknowledged messages the broker may have with us, all sessions together: at 64 KiB each 128 MB
 # at the most.
 DELIVERIES_MAX = 2_048
-# Presence and QoS 0 messages come beside them; when this is full, messages stay unacknowledged
-# and the connection is made anew, so that the broker sends them again.
+# Presence and QoS 0 messages come beside them, and Mosquitto 2.0 sends more than it was allowed as
+# soon as acknowledgements come. When this is full, the sockets are not read; when it stays so for
+# ROOM_S_MAX, messages stay unacknowledged and the connection is made anew, so that the broker sends
+# them again. Less than the broker's patience with a client that does not ping.
+ROOM_S_MAX = 20.0
+_LOOK_S = 0.5
 QUEUE_MAX = 2 * DELIVERIES_MAX
 # Gateways whose coming and going waits for the store: a broker's connections.
 PRESENCES_MAX = 50_000
@@ -128,13 +132,21 @@ class IntakeWorker:
             self._thread.join()
 
     def deliver(self, item: Delivery | Presence) -> bool:
-        """Hand over what came; False when the queue is full and it was not taken."""
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
-            self._counters.overruns.inc()
-            return False
-        return True
+        """Hand over what came, when there is room; False when there was none for too long.
+
+        Who waits here does not read its socket, so the broker has to wait as well.
+        """
+        deadline_s = time.monotonic() + ROOM_S_MAX
+        while not self._stopping.is_set():
+            try:
+                self._queue.put(item, timeout=_LOOK_S)
+            except queue.Full:
+                if time.monotonic() >= deadline_s:
+                    break
+            else:
+                return True
+        self._counters.overruns.inc()
+        return False
 
     def _run(self) -> None:
         while not self._stopping.is_set():
