@@ -83,8 +83,6 @@ def _merged(reported: Page, told: list[tuple[Key, dict[str, Any]]], page: PageSp
         ((row["device_time"], row["source_id"], row["digest"]), _reported(row))
         for row in reported.rows
     ]
-    if reported.next_key is not None:  # beyond it more are reported, which come first
-        told = [one for one in told if one[0] <= reported.next_key]
     items = sorted([*keyed, *told], key=itemgetter(0))
     has_more = len(items) > page.limit or reported.next_key is not None
     items = items[: page.limit]
