@@ -91,6 +91,9 @@ def _leaders(rows: Iterable[RowMapping]) -> list[RowMapping]:
         by_vehicle.setdefault(key, []).append(row)
     leaders = []
     for candidates in by_vehicle.values():
+        if len(candidates) == 1:
+            leaders.append(candidates[0])
+            continue
         newest = max(row["device_time"] for row in candidates)
         fresh = (row for row in candidates if row["device_time"] >= newest - LEAD_GAP_MS)
         # as on the track: by priority, and of equals by name

@@ -37,6 +37,10 @@ class Instant(TypeDecorator[int]):
             return value
         return to_datetime(value)
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """None where values come as they are, so that none is touched."""
+        return super().result_processor(dialect, coltype) if dialect.name == "postgresql" else None
+
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         """What the driver gives to milliseconds."""
         if value is None or dialect.name != "postgresql":
