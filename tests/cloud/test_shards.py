@@ -246,3 +246,11 @@ def test_a_vehicle_is_folded_by_one_process_at_a_time(
     assert [(one.marked, one.folded, one.elsewhere) for one in seen] == [(1, 0, 1)]
     assert (ours.folded, ours.elsewhere, ours.has_more) == (1, 0, False)
     assert len(scene.visits()) == 1
+
+
+def test_a_turn_ends_early_when_its_process_does(kit: Kit, store: Store) -> None:
+    scene = Scene(kit, store)
+    scene.drive(*stay(0, 120))
+    cut_short = scene.deriver.run(kit.now_ms + 10**8, lambda: True)
+    assert (cut_short.marked, cut_short.folded, cut_short.has_more) == (1, 0, True)
+    assert scene.fold().folded == 1

@@ -7,7 +7,7 @@ between: a claim may be lost without noticing. The mark goes only if nothing wid
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from zlib import crc32
@@ -96,14 +96,14 @@ class Deriver:
         # vehicles whose fold raised, by the revision it raised at: tried again when that grows
         self._set_aside: dict[str, int] = {}
 
-    def run(self, now_ms: int) -> DeriveResult:
-        """One turn over the marked vehicles. Raises Unavailable."""
+    def run(self, now_ms: int, is_stopping: Callable[[], bool] = lambda: False) -> DeriveResult:
+        """One turn over the marked vehicles, cut short when stopping. Raises Unavailable."""
         self._hand_over(now_ms)
         with self._store.read() as conn:
             marks = self._marks(conn, now_ms)
         total = DeriveResult(marked=len(marks))
         for at in range(0, len(marks), VEHICLES_CLAIMED):
-            if total.folded + total.failed >= VEHICLES_MAX:
+            if total.folded + total.failed >= VEHICLES_MAX or is_stopping():
                 break
             total = self._fold_some(marks[at : at + VEHICLES_CLAIMED], now_ms, total)
         return replace(total, set_aside=len(self._set_aside))

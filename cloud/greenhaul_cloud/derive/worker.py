@@ -96,7 +96,7 @@ class DeriveWorker:
         self._woken.set()
 
     def stop(self) -> None:
-        """Finish the turn at hand and end."""
+        """Finish the vehicles at hand and end."""
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
@@ -108,7 +108,7 @@ class DeriveWorker:
             self._woken.clear()
             try:
                 with self._counters.turn_s.time():
-                    result = self._deriver.run(self._now_ms())
+                    result = self._deriver.run(self._now_ms(), self._stopping.is_set)
                 self._fault = None
                 self._counters.count(result)
                 if result.changed:
