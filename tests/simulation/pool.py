@@ -57,13 +57,18 @@ def play(template: Path, seeds: Iterable[int], run: type[Run] = Run) -> Played:
 
 
 def play_all(
-    template: Path, seeds: range, record: Path, processes: int, say: Callable[[str], object]
+    template: Path,
+    seeds: range,
+    record: Path,
+    processes: int,
+    say: Callable[[str], object],
+    sources: str = "",
 ) -> Played:
     """All seeds that the record does not have yet, and what it has; broken ones are said at once.
 
-    Raises BrokenProcessPool when a process is killed; what was finished stays in the record.
+    sources: what the record must have been made with; by default our files as they are. Raises BrokenProcessPool when a process is killed; what was finished stays in the record.
     """
-    sources = digest_of_sources()
+    sources = sources or digest_of_sources()
     total, done = Played(), set[int]()
     for part, played in read_record(record, sources):
         if not done.intersection(part) and set(part) <= set(seeds):

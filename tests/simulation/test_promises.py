@@ -63,11 +63,13 @@ def test_a_broken_seed_is_named_and_the_next_is_played(template: Path) -> None:
 
 def test_a_run_broken_off_goes_on_where_it_was(template: Path, tmp_path: Path) -> None:
     record, said = tmp_path / "record.jsonl", list[str]()
-    first = play_all(template, range(40, 42), record, 1, said.append)
+    first = play_all(template, range(40, 42), record, 1, said.append, "these")
     with record.open("a") as lines:
         lines.write('{"sources": "cut sho')
-    again = play_all(template, range(40, 43), record, 1, said.append)
+    again = play_all(template, range(40, 43), record, 1, said.append, "these")
     assert said[0].startswith("0 of 2")
     assert any(line.startswith("2 of 3") for line in said)
     assert (first.seeds, again.seeds) == (2, 3)
     assert again.happened.total() > first.happened.total()
+    play_all(template, range(40, 41), record, 1, said.append, "others")
+    assert said[-2].startswith("0 of 1")
