@@ -6,11 +6,12 @@ The same engine as the collector's, without a store: each vehicle's track is fol
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from greenhaul_cloud.fence_file import parse_properties, read_features
 from greenhaul_cloud.fences.feature import FeatureError, parse_feature
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import NEVER_MS, Fence, FenceVersion
@@ -18,7 +19,6 @@ from greenhaul_cloud.fold.fold import fold_path
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.path import Path as TrackPath
 from greenhaul_cloud.fold.windows import scope_of, windows_of
-from greenhaul_cloud.reasons import reason_of
 from greenhaul_cloud.rules.wanting import has_wanting
 from greenhaul_cloud.track_file import VehicleTrack, read_tracks
 from greenhaul_protocols.errors import ConfigError
@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="GeoJSON features, as for the API",
+        help="GeoJSON features as for the API, KML or WKT",
+    )
+    parser.add_argument(
+        "--properties",
+        metavar="JSON",
+        help='for fences that do not say, as \'{"datum": "gcj02", "confirm_s": 0}\'',
     )
     parser.add_argument(
         "--tracks",
@@ -55,12 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command. Raises ConfigError for files and arguments that cannot be used."""
     as_of_ms = _as_of(args.as_of)
-    evaluate(args.fences, args.tracks, as_of_ms, sys.stdout, is_jsonl=args.jsonl)
+    fences = read_fences(args.fences, parse_properties(args.properties))
+    evaluate(fences, args.tracks, as_of_ms, sys.stdout, is_jsonl=args.jsonl)
     return 0
 
 
 def evaluate(
-    fences_path: Path,
+    fences: list[Fence],
     tracks_path: Path,
     as_of_ms: int | None,
     out: TextIO,
@@ -68,7 +74,6 @@ def evaluate(
     is_jsonl: bool = True,
 ) -> int:
     """Write every visit, by vehicle, time and fence; returns how many. Raises ConfigError."""
-    fences = read_fences(fences_path)
     tracks = read_tracks(tracks_path)
     if as_of_ms is None:
         as_of_ms = max((int(t.track.device_time_ms[-1]) for t in tracks.values()), default=0)
@@ -152,18 +157,12 @@ def violation_of(violation: Violation) -> dict[str, Any]:
     }
 
 
-def read_fences(path: Path) -> list[Fence]:
-    """Fences of a GeoJSON file, by id; features that share an id are versions, by `valid_from`.
+def read_fences(path: Path, properties: Mapping[str, Any] | None = None) -> list[Fence]:
+    """Fences of a file, by id; features that share an id are versions, by `valid_from`.
 
-    Raises ConfigError that names the file and the feature.
+    properties: for features that do not say. Raises ConfigError that names the file and feature.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {reason_of(error)}") from error
-    features = document.get("features", [document]) if isinstance(document, dict) else document
-    if not isinstance(features, list):
-        raise ConfigError(f"{path}: expected a GeoJSON FeatureCollection")
+    features = read_features(path, properties)
     by_id: dict[str, list[FenceVersion]] = {}
     for number, feature in enumerate(features, 1):
         try:

@@ -17,12 +17,12 @@ from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig
 from greenhaul_cloud.derive.trial import DIFFERENCES_MAX, Difference, try_version
 from greenhaul_cloud.fence_export import write_features
-from greenhaul_cloud.fence_file import read_features
+from greenhaul_cloud.fence_file import parse_properties, read_features
 from greenhaul_cloud.fences.rings import FeatureError
 from greenhaul_cloud.store import accounts
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.fences import newest_features, planned_version, put_fence
-from greenhaul_protocols.errors import ConfigError, Rejected
+from greenhaul_protocols.errors import Rejected
 from greenhaul_protocols.jt808.declaration import REVISIONS
 
 # Who did it, in the audit: somebody with a shell here.
@@ -69,7 +69,7 @@ def _add_revision(parser: argparse.ArgumentParser, default: int | None, text: st
 
 def run_import(config: CloudConfig, args: argparse.Namespace) -> int:
     """Puts every fence of a file, all or none."""
-    given = _properties(args.properties)
+    given = parse_properties(args.properties)
     features = read_features(args.file, given, revision=args.revision)
     _refuse_doubles(args.file, features)
     now_ms = system_now_ms()
@@ -144,16 +144,6 @@ def _refuse_doubles(path: Path, features: Sequence[Any]) -> None:
     for fence_id, count in counts.most_common(1):
         if count > 1:
             raise Rejected(f"{path}: {count} fences have the id {fence_id!r}")
-
-
-def _properties(text: str | None) -> dict[str, Any]:
-    try:
-        properties = json.loads(text or "{}")
-    except ValueError as error:
-        raise ConfigError(f"--properties: {error}") from error
-    if not isinstance(properties, dict):
-        raise ConfigError("--properties: expected a JSON object")
-    return properties
 
 
 @contextmanager

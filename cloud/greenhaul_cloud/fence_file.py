@@ -18,11 +18,14 @@ Feature = dict[str, Any]
 # The streets of a province are less; more is not a file of fences.
 FILE_SIZE_MAX = 64 * 1024 * 1024
 
+# What WGS-84 is called; CGCS2000 (EPSG:4490) is the same within decimetres.
+_WGS84_CODES = ("CRS84", "4326", "4490")
+
 
 def read_features(
     path: Path, properties: Mapping[str, Any] | None = None, *, revision: int | None = None
 ) -> list[Feature]:
-    """The fence features of a file, by its ending.
+    """The fence features of a file, by its ending, GeoJSON by its first letter, too.
 
     properties: for every feature that does not say otherwise; KML and WKT have no rules of their
     own. revision: of JT/T 808, for frames that do not say it. Raises ConfigError that names the
@@ -35,7 +38,8 @@ def read_features(
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {reason_of(error)}") from error
     formats = {**FORMATS, ".hex": partial(features_of_lines, revision=revision)}
-    read = formats.get(path.suffix.lower())
+    is_json = text.lstrip()[:1] in ("{", "[")
+    read = formats.get(path.suffix.lower(), _geojson if is_json else None)
     if read is None:
         raise ConfigError(f"{path}: not one of {', '.join(formats)}")
     try:
@@ -45,6 +49,17 @@ def read_features(
     return [_with(feature, properties or {}) for feature in features]
 
 
+def parse_properties(text: str | None) -> dict[str, Any]:
+    """The argument `--properties`; nothing given is none. Raises ConfigError."""
+    try:
+        properties = json.loads(text or "{}")
+    except ValueError as error:
+        raise ConfigError(f"--properties: {error}") from error
+    if not isinstance(properties, dict):
+        raise ConfigError("--properties: expected a JSON object")
+    return properties
+
+
 def _with(feature: Any, properties: Mapping[str, Any]) -> Any:
     if not isinstance(feature, dict) or not properties:
         return feature
@@ -52,25 +67,39 @@ def _with(feature: Any, properties: Mapping[str, Any]) -> Any:
 
 
 def _geojson(text: str) -> list[Any]:
+    """Features, alone, listed or in a collection, or a geometry by itself."""
     found = json.loads(text)
-    if isinstance(found, dict) and found.get("type") == "FeatureCollection":
-        features = found.get("features")
-        if isinstance(features, list):
+    if isinstance(found, dict):
+        _refuse_strange_crs(found)
+    match found:
+        case {"type": "FeatureCollection", "features": [*features]}:
             return features
-    if isinstance(found, dict) and found.get("type") == "Feature":
-        return [found]
+        case {"type": "Feature"}:
+            return [found]
+        case {"coordinates": _} | {"geometries": _}:
+            return [{"type": "Feature", "geometry": found, "properties": {}}]
+        case [_, *_]:
+            return list(found)
     raise ValueError("expected a GeoJSON Feature or FeatureCollection")
 
 
+def _refuse_strange_crs(document: Mapping[str, Any]) -> None:
+    """GeoJSON of before RFC 7946 may name another reference system: metres, or a shifted map."""
+    match document.get("crs"):
+        case {"properties": {"name": str(name)}}:
+            if name.rpartition(":")[2].upper() not in _WGS84_CODES:
+                raise ValueError(f"crs {name} is not WGS-84 (CRS84, EPSG:4326 or EPSG:4490)")
+
+
 def _wkt(text: str) -> list[Feature]:
-    """A geometry a line, behind an id and a tab if it has one; EWKT's SRID must be WGS-84's."""
+    """A geometry a line, behind an id and a tab if it has one; EWKT's SRID must say WGS-84."""
     features = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         fence_id, _, wkt = line.rpartition("\t")
         srid, _, wkt = wkt.rpartition(";")
-        if srid and srid.strip().upper() != "SRID=4326":
+        if srid and srid.upper().rpartition("=")[2].strip() not in _WGS84_CODES:
             raise ValueError(f"line {number}: {srid.strip()} is not WGS-84 (SRID=4326)")
         try:
             shape = shapely.from_wkt(wkt.strip())

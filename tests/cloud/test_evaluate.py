@@ -184,7 +184,11 @@ def test_a_bad_track_file_is_named_with_its_line(
     fences = write_fences(tmp_path / "f.geojson", feature(SQUARE))
     tracks = write_tracks(tmp_path / "bad.csv", rows, header)
     with pytest.raises(ConfigError, match=f"bad.csv: .*{message}"):
-        evaluate.run(argparse.Namespace(fences=fences, tracks=tracks, as_of=None, jsonl=True))
+        evaluate.run(
+            argparse.Namespace(
+                fences=fences, tracks=tracks, as_of=None, jsonl=True, properties=None
+            )
+        )
 
 
 @pytest.mark.parametrize("text", ["{", "7", '{"type": "FeatureCollection", "features": [{}]}'])
@@ -193,7 +197,11 @@ def test_a_bad_fence_file_is_named(tmp_path: Path, text: str) -> None:
     fences.write_text(text)
     tracks = write_tracks(tmp_path / "t.csv", drive())
     with pytest.raises(ConfigError, match=r"bad\.geojson"):
-        evaluate.run(argparse.Namespace(fences=fences, tracks=tracks, as_of=None, jsonl=True))
+        evaluate.run(
+            argparse.Namespace(
+                fences=fences, tracks=tracks, as_of=None, jsonl=True, properties=None
+            )
+        )
 
 
 def test_a_bad_as_of_is_named(tmp_path: Path) -> None:
@@ -243,6 +251,99 @@ def munich_drive(path: Path) -> list[list[object]]:
         moment = datetime.strptime(row["time"], "%Y-%m-%d %H:%M:%S%z")
         rows.append(["x0001", moment.isoformat(), latitude, longitude])
     return rows
+
+
+def area(east_m: float) -> list[list[list[float]]]:
+    """A ring of 100 m that begins so far east."""
+    corners = ((0, 0), (100, 0), (100, 100), (0, 100), (0, 0))
+    return [[list(degrees(east_m + x, y)) for x, y in corners]]
+
+
+def text_of(polygons: Sequence[list[list[list[float]]]], height: str = "") -> str:
+    """Rings as WKT writes them."""
+    return ", ".join(
+        f"(({', '.join(f'{x!r} {y!r}{height}' for x, y in rings[0])}))" for rings in polygons
+    )
+
+
+def kml_of(*polygons: list[list[list[float]]]) -> str:
+    """A Placemark of several areas."""
+    parts = "".join(
+        "<Polygon><outerBoundaryIs><LinearRing><coordinates>"
+        + " ".join(f"{x!r},{y!r},12" for x, y in rings[0])
+        + "</coordinates></LinearRing></outerBoundaryIs></Polygon>"
+        for rings in polygons
+    )
+    return (
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark><name>f</name>'
+        f"<MultiGeometry>{parts}</MultiGeometry></Placemark></Document></kml>"
+    )
+
+
+BOTH = [area(0), area(150)]
+PARTS = [{"type": "Polygon", "coordinates": rings} for rings in BOTH]
+FORMS = {
+    "collection.geojson": {"type": "GeometryCollection", "geometries": PARTS},
+    "nested.json": {
+        "type": "FeatureCollection",
+        "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}},
+        "features": [
+            {
+                "type": "Feature",
+                "id": "f",
+                "properties": None,
+                "geometry": {"type": "GeometryCollection", "geometries": PARTS},
+            }
+        ],
+    },
+    "alone": {"type": "MultiPolygon", "coordinates": BOTH},
+    "area.wkt": f"SRID=4326;MULTIPOLYGON ({text_of(BOTH)})",
+    "high.wkt": f"f\tsrid=4490; MultiPolygon Z ({text_of(BOTH, ' 31.5')})",
+    "gathered.wkt": "GEOMETRYCOLLECTION ("
+    f"POLYGON {text_of(BOTH[:1])}, MULTIPOLYGON ({text_of(BOTH[1:])}))",
+    "area.kml": kml_of(*BOTH),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_area_of_two_parts_is_the_same_in_every_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    form = FORMS[name]
+    (tmp_path / name).write_text(form if isinstance(form, str) else json.dumps(form))
+    tracks = write_tracks(tmp_path / "t.csv", drive())
+    given = '{"confirm_s": 5, "hysteresis_m": 0}'
+    first, second = lines(capsys, tmp_path / name, tracks, "--properties", given)
+    at_s = [
+        (parse_time(line[key]) - START_MS) / 1000
+        for line in (first, second)
+        for key in ("entered_at", "left_at")
+    ]
+    assert at_s == pytest.approx([102.5, 152.5, 177.5, 227.5], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"type": "GeometryCollection", "geometries": [{"type": "Point"}]}, "'Point' is none"),
+        ({"type": "GeometryCollection", "geometries": []}, "geometry"),
+        (
+            {
+                "type": "FeatureCollection",
+                "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}},
+                "features": [],
+            },
+            "3857.*WGS-84",
+        ),
+    ],
+)
+def test_what_is_no_area_or_lies_elsewhere_is_refused(
+    tmp_path: Path, form: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "f.geojson"
+    path.write_text(json.dumps(form))
+    with pytest.raises(ConfigError, match=message):
+        evaluate.read_fences(path)
 
 
 @pytest.mark.corpus

@@ -44,8 +44,9 @@ class Geometry:
 def parse_geometry(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> Geometry:
     """The geometry of a feature. Raises FeatureError.
 
-    A Polygon or MultiPolygon; a Point with `radius_m`; a LineString with `half_width_m` and, if its
-    ends are not round, `ends`: "flat"; no geometry but a `bbox`: that rectangle.
+    A Polygon, a MultiPolygon, or a GeometryCollection of such; a Point with `radius_m`; a
+    LineString with `half_width_m` and, if its ends are not round, `ends`: "flat"; no geometry but a
+    `bbox`: that rectangle.
     """
     datum = properties.get("datum", "wgs84")
     if datum not in get_args(DatumName):
@@ -55,6 +56,8 @@ def parse_geometry(feature: Mapping[str, Any], properties: Mapping[str, Any]) ->
         return Geometry(_rectangle(feature["bbox"], datum))
     if not isinstance(geometry, Mapping):
         raise FeatureError("geometry: expected a GeoJSON geometry")
+    if geometry.get("type") == "GeometryCollection":
+        geometry = _gathered(geometry)
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     _refuse_strangers(kind, properties)
     if kind == "Polygon":
@@ -68,6 +71,23 @@ def parse_geometry(feature: Mapping[str, Any], properties: Mapping[str, Any]) ->
     raise FeatureError(
         f"geometry: type {kind!r} is not one of Polygon, MultiPolygon, Point, LineString"
     )
+
+
+def _gathered(collection: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A collection of areas as one MultiPolygon."""
+    members = collection.get("geometries")
+    parts: list[Any] = []
+    for member in members if isinstance(members, list) else []:
+        kind = member.get("type") if isinstance(member, Mapping) else None
+        if kind == "Polygon":
+            parts.append(member.get("coordinates"))
+        elif kind == "MultiPolygon" and isinstance(member.get("coordinates"), list):
+            parts += member["coordinates"]
+        else:
+            raise FeatureError(
+                f"geometry: a GeometryCollection of areas is taken, {kind!r} is none"
+            )
+    return {"type": "MultiPolygon", "coordinates": parts}
 
 
 def _refuse_strangers(kind: Any, properties: Mapping[str, Any]) -> None:
