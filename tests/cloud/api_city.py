@@ -25,7 +25,7 @@ from greenhaul_cloud.api.context import ApiContext
 from greenhaul_cloud.auth.passwords import hash_password
 from greenhaul_cloud.auth.secrets import hash_secret, new_token
 from greenhaul_cloud.config import CloudConfig, ConsoleConfig
-from greenhaul_cloud.store import accounts, registry, tables
+from greenhaul_cloud.store import accounts, fleets, registry, tables
 from greenhaul_cloud.store.attributes import Attributes, set_attributes
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.engine import Store, open_store
@@ -174,7 +174,11 @@ def _furnish(city: City) -> None:
     with store.write() as conn:
         for owner in (OWN, FOREIGN):
             registry.add_enterprise(conn, f"e-{owner}", f"Enterprise {owner}", now_ms)
-            vehicle = {"id": f"v-{owner}", "plate": f"豫R·{owner}", "enterprise_id": f"e-{owner}"}
+            fleets.add_fleet(conn, f"f-{owner}", f"Fleet {owner}", f"e-{owner}", now_ms)
+            vehicle = {
+                "id": f"v-{owner}", "plate": f"豫R·{owner}",
+                "enterprise_id": f"e-{owner}", "fleet_id": f"f-{owner}",
+            }  # fmt: skip
             registry.add_vehicle(conn, vehicle, now_ms)
             set_attributes(conn, f"v-{owner}", None, Attributes("bev", "van", (owner,)), now_ms)
         for role in ("admin", "regulator", "manager"):

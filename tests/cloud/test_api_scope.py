@@ -57,6 +57,7 @@ def filled(path: str, owner: str, city: City) -> str:
     values: dict[str, Any] = {
         "vehicle_id": f"v-{owner}",
         "enterprise_id": f"e-{owner}",
+        "fleet_id": f"f-{owner}",
         "source": f"808:{owner}",
         "violation_id": city.ids[owner]["violation_id"],
         "binding_id": city.ids[owner]["binding_id"],

@@ -87,12 +87,12 @@ def rename_enterprise(
 
 @router.delete("/{enterprise_id}", status_code=HTTPStatus.NO_CONTENT)
 def remove_enterprise(enterprise_id: str, context: Context, admin: Admin) -> None:
-    """Takes out an enterprise without vehicles and users."""
+    """Takes out an enterprise without vehicles, fleets and users."""
     now_ms = context.now_ms()
     with context.store.write() as connection:
         _found(connection, admin.scope, enterprise_id)
         if registry.is_enterprise_used(connection, enterprise_id):
-            raise Problem(HTTPStatus.CONFLICT, "vehicles or users belong to it")
+            raise Problem(HTTPStatus.CONFLICT, "vehicles, fleets or users belong to it")
         registry.remove_enterprise(connection, enterprise_id)
         accounts.record(connection, now_ms, admin.name, "enterprise.remove", enterprise_id)
 

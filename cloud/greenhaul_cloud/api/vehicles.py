@@ -25,7 +25,8 @@ from greenhaul_cloud.api.shapes import (
 from greenhaul_cloud.auth.principal import Principal
 from greenhaul_cloud.store import accounts, registry
 from greenhaul_cloud.store.attributes import Attributes, set_attributes
-from greenhaul_cloud.store.scope import Scope
+from greenhaul_cloud.store.fleets import find_fleet
+from greenhaul_cloud.store.scope import EVERYTHING, Scope
 
 router = APIRouter(prefix="/vehicles", tags=["vehicles"])
 
@@ -43,6 +44,7 @@ class VehicleChange(Wish):
     plate: Word | None = None
     vin: Word | None = None
     enterprise_id: Id | None = None
+    fleet_id: Id | None = None
     energy: Word | None = None
     class_: Annotated[Word | None, Field(alias="class")] = None
     tags: Annotated[list[Word], Field(max_length=TAGS_MAX, default_factory=list)]
@@ -71,6 +73,7 @@ class VehicleShape(Shape):
     plate: str | None
     vin: str | None
     enterprise_id: str | None
+    fleet_id: str | None
     energy: str | None
     class_: str | None = Field(alias="class")
     tags: list[str]
@@ -90,6 +93,7 @@ def list_vehicles(
     page: PageByText,
     q: Annotated[TextQuery, Query(description="Part of id, plate or VIN.")] = None,
     enterprise_id: TextQuery = None,
+    fleet_id: TextQuery = None,
 ) -> object:
     """Vehicles by id."""
     with context.store.read() as connection:
@@ -100,6 +104,7 @@ def list_vehicles(
             now_ms=context.now_ms(),
             text=q,
             enterprise_id=enterprise_id,
+            fleet_id=fleet_id,
         )
     return listing_of(found, _shown)
 
@@ -108,13 +113,14 @@ def list_vehicles(
 def add_vehicle(wish: VehicleWish, context: Context, keeper: FleetKeeper) -> object:
     """Enters a vehicle."""
     now_ms = context.now_ms()
-    values = wish.model_dump(include={"id", "plate", "vin", "enterprise_id"})
+    values = wish.model_dump(include={"id", "plate", "vin", "enterprise_id", "fleet_id"})
     if keeper.scope.enterprise_id is not None:
         values["enterprise_id"] = wish.enterprise_id or keeper.scope.enterprise_id
     with context.store.write() as connection:
         if registry.find_vehicle(connection, Scope(None), wish.id, now_ms):
             raise Problem(HTTPStatus.CONFLICT, f"the id {wish.id!r} is taken")
         _check_enterprise(connection, keeper, values["enterprise_id"])
+        _check_fleet(connection, values["fleet_id"], values["enterprise_id"])
         registry.add_vehicle(connection, values, now_ms)
         if wish.model_fields_set & {*_ATTRIBUTES, "valid_from"}:
             set_attributes(connection, wish.id, wish.valid_from, _attributes(wish), now_ms)
@@ -136,11 +142,15 @@ def change_vehicle(
     """Changes a vehicle; energy, class and tags from an instant on."""
     now_ms = context.now_ms()
     told = wish.model_fields_set
-    changes = wish.model_dump(include=told & {"plate", "vin", "enterprise_id"})
+    changes = wish.model_dump(include=told & {"plate", "vin", "enterprise_id", "fleet_id"})
     with context.store.write() as connection:
         before = find_vehicle(connection, keeper.scope, vehicle_id, now_ms)
         if "enterprise_id" in changes:
             _check_enterprise(connection, keeper, changes["enterprise_id"])
+            if changes["enterprise_id"] != before["enterprise_id"]:
+                changes.setdefault("fleet_id", None)  # its fleet is the former owner's
+        owner = changes.get("enterprise_id", before["enterprise_id"])
+        _check_fleet(connection, changes.get("fleet_id"), owner)
         registry.change_vehicle(connection, vehicle_id, changes)
         if told & set(_ATTRIBUTES):
             kept = {"energy": before["energy"], "class_": before["class"], "tags": before["tags"]}
@@ -180,6 +190,17 @@ def _check_enterprise(connection: Connection, keeper: Principal, enterprise_id: 
     if not is_seen and not (enterprise_id is None and keeper.scope.is_whole):
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, f"enterprise_id: no enterprise {enterprise_id!r}"
+        )
+
+
+def _check_fleet(connection: Connection, fleet_id: str | None, owner: str | None) -> None:
+    """A vehicle joins fleets of its own enterprise only; another's is as good as none."""
+    if fleet_id is None:
+        return
+    fleet = find_fleet(connection, EVERYTHING, fleet_id)
+    if fleet is None or fleet["enterprise_id"] != owner:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"fleet_id: its enterprise has no fleet {fleet_id!r}"
         )
 
 

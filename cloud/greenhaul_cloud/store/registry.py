@@ -61,10 +61,11 @@ def rename_enterprise(connection: Connection, key: str, name: str) -> None:
 
 
 def is_enterprise_used(connection: Connection, key: str) -> bool:
-    """Whether vehicles or users belong to an enterprise."""
+    """Whether vehicles, fleets or users belong to an enterprise."""
     vehicles = select(_vehicle.id).where(_vehicle.enterprise_id == key).limit(1)
+    fleets = select(tables.fleet.c.id).where(tables.fleet.c.enterprise_id == key).limit(1)
     users = select(tables.user.c.id).where(tables.user.c.enterprise_id == key).limit(1)
-    return any(connection.execute(query).first() for query in (vehicles, users))
+    return any(connection.execute(query).first() for query in (vehicles, fleets, users))
 
 
 def remove_enterprise(connection: Connection, key: str) -> None:
@@ -98,6 +99,7 @@ def list_vehicles(
     now_ms: int,
     text: str | None = None,
     enterprise_id: str | None = None,
+    fleet_id: str | None = None,
 ) -> Page:
     """Vehicles by id; `text` looks into id, plate and VIN."""
     query = _vehicles(scope, now_ms)
@@ -105,6 +107,8 @@ def list_vehicles(
         query = query.where(or_(*(contains(_vehicle[n], text) for n in ("id", "plate", "vin"))))
     if enterprise_id is not None:
         query = query.where(_vehicle.enterprise_id == enterprise_id)
+    if fleet_id is not None:
+        query = query.where(_vehicle.fleet_id == fleet_id)
     return read_page(connection, query, [_vehicle.id], page)
 
 
@@ -128,7 +132,7 @@ def add_vehicle(connection: Connection, values: dict[str, Any], now_ms: int) -> 
 
 
 def change_vehicle(connection: Connection, vehicle_id: str, changes: dict[str, Any]) -> None:
-    """Sets plate, VIN or enterprise."""
+    """Sets plate, VIN, enterprise or fleet."""
     if changes:
         connection.execute(
             update(tables.vehicle).where(_vehicle.id == vehicle_id).values(**changes)
