@@ -66,7 +66,9 @@ def play_all(
 ) -> Played:
     """All seeds that the record does not have yet, and what it has; broken ones are said at once.
 
-    sources: what the record must have been made with; by default our files as they are. Raises BrokenProcessPool when a process is killed; what was finished stays in the record.
+    processes: 0 plays them in this one. sources: what the record must have been made with; by
+    default our files as they are. Raises BrokenProcessPool when a process is killed; what was
+    finished stays in the record.
     """
     sources = sources or digest_of_sources()
     total, done = Played(), set[int]()
@@ -99,6 +101,9 @@ def _play_parts(
     template: Path, parts: list[list[int]], processes: int
 ) -> Iterator[tuple[list[int], Played]]:
     """Each part with what came of it, as they are finished."""
+    if not processes:
+        yield from ((part, play(template, part)) for part in parts)
+        return
     round_size = processes * _PARTS_PER_PROCESS
     for at in range(0, len(parts), round_size):
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
