@@ -1,6 +1,7 @@
 """The long-running parts put together: collector, API, or both in one process."""
 
 import asyncio
+import gc
 import contextlib
 import json
 import logging
@@ -132,6 +133,9 @@ class Service:
                 break
         if stopping.is_set():
             return
+        # A full garbage collection stops every thread while it walks all there is: what was loaded
+        # until now, some hundred thousand objects, stays anyhow and is walked no more.
+        gc.freeze()
         log.info("event=ready api=%s metrics=%s", told["api"], told["metrics"])
         if ready_file:
             await run_sync(_write_whole, ready_file, json.dumps(told) + "\n")
@@ -204,6 +208,8 @@ def _listen(address: tuple[str, int], setting: str) -> socket.socket:
         # a restart must not wait for the old connections' last minutes
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        # at once: two that start together may both bind, and only one can listen
+        listener.listen()
     except OSError as error:
         listener.close()
         raise ConfigError(f"{setting}: {host}:{port}: {error.strerror or error}") from error
