@@ -37,7 +37,10 @@ def read_features(
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {reason_of(error)}") from error
-    formats = {**FORMATS, ".hex": partial(features_of_lines, revision=revision)}
+    formats: dict[str, Callable[[str], list[Any]]] = {
+        **FORMATS,
+        ".hex": partial(features_of_lines, revision=revision),
+    }
     is_json = text.lstrip()[:1] in ("{", "[")
     read = formats.get(path.suffix.lower(), _geojson if is_json else None)
     if read is None:
