@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete, insert, select
 
+from greenhaul_cloud.derive.inputs import FenceShelf
 from greenhaul_cloud.fences.feature import FeatureError
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.fences import (
@@ -118,6 +119,27 @@ def test_a_new_fence_changes_the_past_by_apply_alone(kit: Kit, store: Store) -> 
         done = put_fence(conn, late, kit.now_ms, "somebody", is_applied=True)
     assert done.is_new_fence
     assert put(store, area(id="third"), kit.now_ms) == (1, True)
+
+
+def test_an_edit_loads_the_fence_that_changed_and_keeps_the_others(kit: Kit, store: Store) -> None:
+    shelf = FenceShelf()
+    for name in ("b", "a", "c"):
+        put(store, area(id=name), kit.now_ms)
+    with store.read() as conn:
+        before = shelf.take(conn).fences
+        assert shelf.take(conn).fences is before
+    put(store, area(0.2, id="b"), kit.now_ms + 1)
+    put(store, area(id="d"), kit.now_ms + 2)
+    with store.write() as conn:
+        end_fence(conn, "c", kit.now_ms + 3, kit.now_ms + 3)
+    with store.read() as conn:
+        after = shelf.take(conn)
+        assert after.fences == load_fences(conn)
+    assert list(after.fences) == ["a", "b", "c", "d"]
+    assert after.fences["a"] is before["a"]
+    assert [v.version for v in after.fences["b"].versions] == [1, 2]
+    assert after.fences["c"].versions[0].valid_to_ms == kit.now_ms + 3
+    assert after.index.slot_of.keys() == {("a", 1), ("b", 1), ("b", 2), ("c", 1), ("d", 1)}
 
 
 def test_a_feature_that_cannot_be_honoured_leaves_nothing(kit: Kit, store: Store) -> None:

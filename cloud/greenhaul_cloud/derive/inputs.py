@@ -16,7 +16,7 @@ from greenhaul_cloud.fold.windows import Interval, Window, joined, scope_of, win
 from greenhaul_cloud.hours.calendar import CHINA, Calendar
 from greenhaul_cloud.hours.expression import depends_on_weekdays
 from greenhaul_cloud.store.calendars import calendar_state, load_calendar
-from greenhaul_cloud.store.fences import fences_state, load_fences
+from greenhaul_cloud.store.fences import fence_changes, fences_state, load_fences
 from greenhaul_cloud.store.tables import vehicle_attributes
 from greenhaul_cloud.store.tracks import Bound, first_from, last_before, load_track
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
@@ -43,25 +43,33 @@ class FenceSet:
 
 
 class FenceShelf:
-    """The fence set as it is now; built anew only when a fence changed."""
+    """The fence set as it is now; built anew only when a fence changed, of what did not change."""
 
     def __init__(self, calendar: str = "CN") -> None:
         self._calendar = calendar
         self._state: tuple[tuple[int, int], ...] | None = None
+        self._changed_ms: dict[str, int] = {}
         self._held = FenceSet({}, FenceIndex([]))
 
     def take(self, conn: Connection) -> FenceSet:
         """The fences of this snapshot."""
         state = fences_state(conn), calendar_state(conn)
         if state != self._state:
-            fences = load_fences(conn)
+            changed_ms = fence_changes(conn)
+            fences = self._fences(conn, changed_ms)
             versions = [version for fence in fences.values() for version in fence.versions]
             calendar = load_calendar(conn, self._calendar)
             hours = (hours_of(rule) for version in versions for rule in version.rules)
             asks = any(depends_on_weekdays(text) for text in hours if text is not None)
             self._held = FenceSet(fences, FenceIndex(versions), calendar, asks)
-            self._state = state
+            self._state, self._changed_ms = state, changed_ms
         return self._held
+
+    def _fences(self, conn: Connection, changed_ms: Mapping[str, int]) -> dict[str, Fence]:
+        """All fences, by id, in order; those that have not changed are taken over."""
+        stale = [key for key, at_ms in changed_ms.items() if self._changed_ms.get(key) != at_ms]
+        known = {**self._held.fences, **load_fences(conn, stale)}
+        return {key: known[key] for key in sorted(changed_ms)}
 
 
 class StoredReadings:

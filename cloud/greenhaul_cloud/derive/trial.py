@@ -40,7 +40,7 @@ def try_version(
 ) -> Iterator[Difference]:
     """What a version would change, vehicle by vehicle; nothing is written."""
     fence_id, from_ms = version.fence_id, version.valid_from_ms
-    held = load_fences(conn).get(fence_id)
+    held = load_fences(conn, [fence_id]).get(fence_id)
     fence = Fence.of([*(held.versions if held else ()), version])
     tried = FenceSet({fence_id: fence}, FenceIndex(fence.versions), load_calendar(conn, calendar))
     frozen_before_ms = frozen_before(conn)

@@ -1,6 +1,6 @@
 """Fences and their versions in time: a change of what is judged makes a version."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,9 @@ from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time, par
 # A fence may be back-dated this far, for the time it takes to draw it; further back the past has
 # been told to people already, and a change of it is shown before it is made (dry-run, apply).
 BACKDATED_MS_MAX = 3_600_000
+
+# Fences asked for by name; of more, all are read, which costs no more and needs no parameters.
+FENCES_ASKED_MAX = 1_000
 
 # What a PUT changes in place; everything else is judged by, and makes a version.
 _ATTRIBUTES = ("name", "severity")
@@ -154,10 +157,19 @@ def fences_state(conn: Connection) -> tuple[int, int]:
     return int(count), int(changed_at or 0)
 
 
-def load_fences(conn: Connection) -> dict[str, Fence]:
-    """Every fence with all its versions, by id."""
+def fence_changes(conn: Connection) -> dict[str, int]:
+    """When each fence was last changed (ms), by id: another number means to load it anew."""
+    return {
+        row.id: int(row.changed_at) for row in conn.execute(select(fence.c.id, fence.c.changed_at))
+    }
+
+
+def load_fences(conn: Connection, fence_ids: Collection[str] | None = None) -> dict[str, Fence]:
+    """Fences with all their versions, by id: the ones asked for, or every one."""
     versions: dict[str, list[FenceVersion]] = {}
     query = select(fence_version.c.fence_id, fence_version.c.version, fence_version.c.feature)
+    if fence_ids is not None and len(fence_ids) <= FENCES_ASKED_MAX:
+        query = query.where(fence_version.c.fence_id.in_(fence_ids))
     for row in conn.execute(query):
         parsed = parse_feature(row.feature, version=row.version)
         versions.setdefault(row.fence_id, []).append(parsed)
