@@ -10,11 +10,12 @@ import pytest
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import CanSettings
+from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.sources.can import CanSource
 from greenhaul_edge.sources.can_mapping import load_mapping
 from greenhaul_edge.sources.can_state import CanState
-from greenhaul_protocols.catalogue import BatteryReading, Reading, TimeQuality
+from greenhaul_protocols.catalogue import BatteryReading, Event, Reading, TimeQuality
 from greenhaul_protocols.errors import ConfigError
 
 Until = Callable[[Callable[[], bool]], None]
@@ -153,6 +154,41 @@ def test_readings_wait_in_the_outbox_until_the_clock_is_known(
     outbox.map_clock(clock.offset_ms).result(10)
     (reading,) = readings_in(outbox_path)
     assert abs(reading.device_time_ms - clock.now_ms()) < 60_000
+
+
+def test_an_ignition_that_goes_off_is_committed_at_once(
+    tmp_path: Path,
+    outbox: Outbox,
+    clock: Clock,
+    outbox_path: Path,
+    readings_in: ReadingsIn,
+    until: Until,
+) -> None:
+    """With all that waits: the power may be gone a moment later."""
+    (tmp_path / "body.dbc").write_text(
+        'VERSION ""\n\nBS_:\n\nBU_: X\n\nBO_ 256 Body: 1 X\n'
+        ' SG_ Ignition : 0|1@1+ (1,0) [0|1] "" X\n'
+    )
+    mapping = tmp_path / "body.toml"
+    mapping.write_text(
+        'dbc = "body.dbc"\n[[signals]]\nsignal = "Body.Ignition"\nfield = "drive.is_ignition_on"\n'
+    )
+    settings = CanSettings(channel="body-1", mapping=mapping, interface="virtual", cadence_s=0.1)
+    source = CanSource("body", settings, outbox, clock)
+    outbox.reconfigure(Bounds(), 3_600.0).result(10)
+    source.start()
+    until(lambda: source.state()["link"] == "open")
+    try:
+        with can.Bus("body-1", interface="virtual") as bus:
+            for is_on in (1, 0):
+                before = int(source.state()["readings"])
+                bus.send(can.Message(arbitration_id=256, data=[is_on], is_extended_id=False))
+                until(lambda before=before: int(source.state()["readings"]) > before)  # type: ignore[misc]
+        until(lambda: bool(readings_in(outbox_path)))
+    finally:
+        source.stop()
+    events = [one.code for one in readings_in(outbox_path) if isinstance(one, Event)]
+    assert events == ["ignition_off"]
 
 
 def test_an_adapter_on_a_serial_line_is_read(
