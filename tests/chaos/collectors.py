@@ -12,7 +12,10 @@ from pathlib import Path
 from sqlalchemy import func, insert, select
 from tests.chaos.chain import Gateway, Mosquitto, until
 
-from greenhaul_cloud.store import tables
+from greenhaul_cloud.auth.principal import Role
+from greenhaul_cloud.auth.secrets import hash_secret, new_token
+from greenhaul_cloud.clock import system_now_ms
+from greenhaul_cloud.store import accounts, tables
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.engine import migrate, open_store
 from greenhaul_cloud.store.fences import put_fence
@@ -138,6 +141,22 @@ class Fleet:
             gateway.uplink.start()
         self._stopping = threading.Event()
         self._driving = threading.Thread(target=self._drive, daemon=True)
+
+    def token(self) -> str:
+        """Of somebody who may see everything."""
+        store, token = open_store(self._store_url, 0), new_token()
+        now_ms = system_now_ms()
+        with store.write() as connection:
+            user_id = accounts.add_user(
+                connection, name="lin", password_hash="", role=Role.ADMIN, enterprise_id=None,
+                now_ms=now_ms,
+            )  # fmt: skip
+            accounts.add_token(
+                connection, user_id=user_id, name="test", token_hash=hash_secret(token),
+                expires_at_ms=None, now_ms=now_ms,
+            )  # fmt: skip
+        store.close()
+        return token
 
     def start(self) -> None:
         """Every gateway commits readings, again and again."""

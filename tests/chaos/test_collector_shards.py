@@ -1,10 +1,12 @@
 """Two collectors on one PostgreSQL: they share the shards, and one takes over when one dies."""
 
+import json
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
+from urllib.request import Request, urlopen
 
 import pytest
 from tests.chaos.chain import until
@@ -94,6 +96,41 @@ def test_a_dead_collectors_shards_are_taken_and_nothing_is_lost(
     tmp_path: Path, server: Database
 ) -> None:
     play(tmp_path, server, kills=1, overlap_s=2.0, seed=808)
+
+
+def test_what_one_process_stores_another_tells_live(tmp_path: Path, server: Database) -> None:
+    """Two collectors, two API processes: a stream of each hears of every vehicle."""
+    with running(tmp_path, server.url) as (_, collectors, fleet):
+        token = fleet.token()
+        names = {"c0": "collect", "c1": "collect", "a0": "api", "a1": "api"}
+        for name, command in names.items():
+            collectors.launch(name, command)
+        for name in names:
+            collectors.await_ready(name)
+        fleet.start()
+        vehicles = {f"truck-{number}" for number in range(0, len(fleet.gateways), 2)}
+        for name in ("a0", "a1"):
+            told = json.loads((collectors.folder / f"{name}.ready").read_text())
+            assert vehicles <= heard_live(told["api"], token, vehicles)
+        fleet.await_settled()
+        collectors.stop()
+
+
+def heard_live(url: str, token: str, wanted: set[str]) -> set[str]:
+    """Vehicles that a stream's `positions` spoke of, until all wanted were among them."""
+    request = Request(f"{url}/api/v1/live", headers={"Authorization": f"Bearer {token}"})
+    found: set[str] = set()
+    with urlopen(request, timeout=30) as stream:
+        event = b""
+        while not wanted <= found:
+            line = stream.readline()
+            assert line, "the stream ended"
+            if line.startswith(b"event:"):
+                event = line.removeprefix(b"event:").strip()
+            elif line.startswith(b"data:") and event == b"positions":
+                items = json.loads(line.removeprefix(b"data:"))["items"]
+                found |= {item["vehicle_id"] for item in items}
+    return found
 
 
 @pytest.mark.soak
