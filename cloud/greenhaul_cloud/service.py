@@ -1,8 +1,8 @@
 """The long-running parts put together: collector, API, or both in one process."""
 
 import asyncio
-import gc
 import contextlib
+import gc
 import json
 import logging
 import os
