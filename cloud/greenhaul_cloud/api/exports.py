@@ -61,13 +61,18 @@ def geojson_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[s
     yield '{"type":"FeatureCollection","features":['
     separator = ""
     for chunk in chunks:
-        is_break = np.diff(chunk.source) != 0
-        is_break |= np.diff(chunk.device_time_ms) > GAP_MS_MAX
-        borders = [0, *(np.flatnonzero(is_break) + 1).tolist(), len(chunk)]
-        for first, end in pairwise(borders):
-            yield separator + _feature(vehicle_id, chunk, slice(first, end))
+        for run in runs_of(chunk):
+            yield separator + _feature(vehicle_id, chunk, run)
             separator = ",\n"
     yield "]}\n"
+
+
+def runs_of(chunk: TrackColumns) -> Iterator[slice]:
+    """Uninterrupted runs of one source, in order."""
+    is_break = np.diff(chunk.source) != 0
+    is_break |= np.diff(chunk.device_time_ms) > GAP_MS_MAX
+    borders = [0, *(np.flatnonzero(is_break) + 1).tolist(), len(chunk)]
+    return (slice(first, end) for first, end in pairwise(borders))
 
 
 def _feature(vehicle_id: str, chunk: TrackColumns, run: slice) -> str:

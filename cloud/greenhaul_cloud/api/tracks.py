@@ -15,6 +15,7 @@ from greenhaul_cloud.api.shapes import (
     FromQuery,
     ToQuery,
 )
+from greenhaul_cloud.api.track_formats import gpx_parts, kml_parts, mfjson_parts
 from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.store.spoken import find_source, read_positions
 from greenhaul_cloud.store.tracks import TrackColumns, read_track
@@ -22,12 +23,28 @@ from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
 router = APIRouter()
 
-FORMATS = {"geojson": "application/geo+json", "csv": "text/csv; charset=utf-8"}
+FORMATS = {
+    "geojson": "application/geo+json",
+    "csv": "text/csv; charset=utf-8",
+    "gpx": "application/gpx+xml",
+    "kml": "application/vnd.google-earth.kml+xml",
+    "mfjson": "application/json",
+}
+_WRITERS = {
+    "geojson": geojson_parts,
+    "csv": csv_lines,
+    "gpx": gpx_parts,
+    "kml": kml_parts,
+    "mfjson": mfjson_parts,
+}
 
 
 def _format(
     format_: Annotated[
-        str | None, Query(alias="format", description="geojson (default) or csv; or by Accept")
+        str | None,
+        Query(
+            alias="format", description="geojson (default; csv by Accept), csv, gpx, kml, mfjson"
+        ),
     ] = None,
     accept: Annotated[str, Header()] = "",
 ) -> str:
@@ -66,8 +83,7 @@ def track(
     with context.store.read() as connection:
         find_vehicle(connection, caller.scope, vehicle_id, context.now_ms())
     chunks = _chunks(context, vehicle_id, _begin(from_ms), _end(to_ms))
-    lines = csv_lines if wanted == "csv" else geojson_parts
-    return StreamingResponse(lines(vehicle_id, chunks), media_type=FORMATS[wanted])
+    return StreamingResponse(_WRITERS[wanted](vehicle_id, chunks), media_type=FORMATS[wanted])
 
 
 @router.get(

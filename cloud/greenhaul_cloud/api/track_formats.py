@@ -1,0 +1,102 @@
+"""Tracks for other people's tools: GPX 1.1, KML 2.2 with gx:Track, OGC Moving Features JSON.
+
+Each takes what `exports.csv_lines` takes. A run is uninterrupted and of one source; across a gap
+no line is drawn.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from xml.sax.saxutils import escape
+
+from greenhaul_cloud.api.exports import runs_of
+from greenhaul_cloud.store.tracks import TrackColumns
+from greenhaul_protocols.times import format_time
+
+_GPX = "http://www.topografix.com/GPX/1/1"
+_KML, _GX = "http://www.opengis.net/kml/2.2", "http://www.google.com/kml/ext/2.2"
+_PROLOGUE = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def gpx_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
+    """One track, a segment for each run."""
+    yield f'{_PROLOGUE}<gpx version="1.1" creator="greenhaul" xmlns="{_GPX}"><trk>'
+    yield f"<name>{escape(vehicle_id)}</name>\n"
+    for chunk, run in _runs(chunks):
+        yield "<trkseg>" + "".join(
+            f'<trkpt lat="{latitude}" lon="{longitude}">'
+            f"{'' if altitude is None else f'<ele>{altitude}</ele>'}<time>{time}</time></trkpt>\n"
+            for time, longitude, latitude, altitude in _points(chunk, run)
+        )
+        yield "</trkseg>\n"
+    yield "</trk></gpx>\n"
+
+
+def kml_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
+    """A document with a placemark for each run."""
+    name = escape(vehicle_id)
+    yield f'{_PROLOGUE}<kml xmlns="{_KML}" xmlns:gx="{_GX}"><Document><name>{name}</name>\n'
+    for chunk, run in _runs(chunks):
+        points = list(_points(chunk, run))
+        yield f"<Placemark><name>{name}</name><gx:Track>\n"
+        yield "".join(f"<when>{time}</when>\n" for time, *_ in points)
+        # clamped to the ground, so an altitude nobody measured harms nothing
+        yield "".join(
+            f"<gx:coord>{longitude} {latitude} {altitude or 0}</gx:coord>\n"
+            for _, longitude, latitude, altitude in points
+        )
+        yield "</gx:Track></Placemark>\n"
+    yield "</Document></kml>\n"
+
+
+def mfjson_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
+    """A FeatureCollection, a moving point for each run (OGC 19-045r3)."""
+    yield '{"type":"FeatureCollection","features":['
+    separator = ""
+    for chunk, run in _runs(chunks):
+        times = [time for time, *_ in _points(chunk, run)]
+        feature = {
+            "type": "Feature",
+            "temporalGeometry": {
+                "type": "MovingPoint",
+                "datetimes": times,
+                "coordinates": [[x, y] for _, x, y, _ in _points(chunk, run)],
+                "interpolation": "Linear",
+            },
+            "temporalProperties": _speeds(chunk, run, times),
+            "properties": {"vehicle_id": vehicle_id, "source": _source(chunk, run)},
+        }
+        yield separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":"))
+        separator = ",\n"
+    yield "]}\n"
+
+
+def _speeds(chunk: TrackColumns, run: slice, times: list[str]) -> list[dict[str, object]]:
+    """Reported speed where there is one: a measure has no nulls."""
+    known = [
+        (time, speed)
+        for time, speed in zip(times, chunk.values["speed_kmh"][run].tolist(), strict=True)
+        if speed == speed  # not NaN
+    ]
+    if not known:
+        return []
+    datetimes, values = zip(*known, strict=True)
+    measure = {"type": "Measure", "form": "KMH", "values": values, "interpolation": "Linear"}
+    return [{"datetimes": datetimes, "speed_kmh": measure}]
+
+
+def _runs(chunks: Iterable[TrackColumns]) -> Iterator[tuple[TrackColumns, slice]]:
+    for chunk in chunks:
+        for run in runs_of(chunk):
+            yield chunk, run
+
+
+def _points(chunk: TrackColumns, run: slice) -> Iterator[tuple[str, float, float, float | None]]:
+    """Time, longitude, latitude and altitude (None: not said) of each reading of a run."""
+    columns = (chunk.values[n][run].tolist() for n in ("longitude_deg", "latitude_deg"))
+    altitudes = (None if a != a else a for a in chunk.values["altitude_m"][run].tolist())
+    times = map(format_time, chunk.device_time_ms[run].tolist())
+    return zip(times, *columns, altitudes, strict=True)
+
+
+def _source(chunk: TrackColumns, run: slice) -> str:
+    return chunk.sources[int(chunk.source[run.start])]
