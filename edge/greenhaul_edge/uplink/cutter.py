@@ -14,9 +14,9 @@ from greenhaul_protocols.series import Series, cut_series, encode_body, merge_se
 
 # What zlib makes of columns to begin with; learnt from block to block, within these bounds.
 _RATIO, _RATIO_MIN, _RATIO_MAX = 3.0, 1.0, 12.0
-# Bytes of a body before it is compressed: as objects they take some forty times as much memory,
-# and a gateway has 60 MB for everything. It is twenty minutes of a truck.
-_BODY_SIZE_MAX = 32 * 1024
+# Readings of a block: as objects some kilobyte each, and a truck's gateway has 60 MB for all it
+# does. Half an hour of a truck, or two seconds of 2,000 terminals.
+_READINGS_MAX = 4_000
 _CACHE_KB = 256
 
 
@@ -75,12 +75,13 @@ class Cutter:
 
     def _read(self, cut: Cut) -> tuple[list[Series], int]:
         """Series with numbers counted from cut.first, and the last number they reach."""
-        budget = min(cut.size_max * self._ratio, _BODY_SIZE_MAX)
+        budget = cut.size_max * self._ratio
         parts: list[tuple[int, list[Series]]] = []
         last = cut.first - 1
-        for chunk in chunks_from(self._connection, cut.lane, cut.first, cut.last):
+        end = min(cut.last, cut.first + _READINGS_MAX - 1)
+        for chunk in chunks_from(self._connection, cut.lane, cut.first, end):
             begin = max(cut.first, chunk.first)
-            last = min(cut.last, chunk.last)
+            last = min(end, chunk.last)
             own = cut_series(series_of(chunk), begin - chunk.first, last - chunk.first)
             parts.append((begin - cut.first, own))
             budget -= len(chunk.body) * (last - begin + 1) / chunk.count
