@@ -17,6 +17,7 @@ from greenhaul_edge.outbox.keeper import Keeper
 from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.writer import Outbox
+from greenhaul_edge.status import as_json, as_text, read_outbox
 from greenhaul_protocols.catalogue import (
     BatteryReading,
     Dropped,
@@ -364,6 +365,20 @@ def test_what_was_put_aside_is_part_of_the_bound(outbox_path: Path, clock: Clock
     assert [one.name[-1] for one in left] == ["2", "3", "4"]
     assert size_of(left) == 3 * 100_100
     assert len(list(outbox_path.parent.glob("*.salvaged-*"))) == 6, "a WAL without its database"
+    status = read_outbox(outbox_path)
+    assert (status.aside_files, status.aside_bytes) == (3, 3 * 100_100)
+    running = {
+        "pid": 7, "clock": "unset", "clock_error_ms": 4_300, "written_bytes_a_day": 12,
+        "uplink": {"link": "connected", "cloud": "answers"},
+        "configuration": {"fault": "edge.toml: unknown key x"}, "sources": {"g": {"fixes": 3}},
+    }  # fmt: skip
+    said = as_text(status, running, 500_000)
+    assert "put aside: 3 damaged files in 300300 bytes, part of the bound" in said
+    assert "running, pid 7, clock unset (to 4300 ms)" in said
+    assert "writes 12 bytes a day" in said
+    assert "NOT taken, the old one runs: edge.toml: unknown key x" in said
+    assert "source g: fixes 3" in said
+    assert as_json(status, running, 500_000)["aside_bytes"] == 300_300
     finish(opened(outbox_path, Bounds(size_max=70_000)), clock)
     assert not asides(outbox_path)
 
