@@ -39,6 +39,8 @@ def test_a_source_that_is_well_has_no_complaints() -> None:
     assert not [one for check in CHECKS.values() for one in check(WELL)]
     assert not [one for check in CHECKS.values() for one in check({})]
     assert not [one for check in CHECKS.values() for one in check({"link": "not open yet"})]
+    overheard = {"transport": "isotp", "ids_known": 0, "never_heard": "KiaBattery"}
+    assert not [one for check in CHECKS.values() for one in check(WELL | overheard)]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_a_source_that_is_well_has_no_complaints() -> None:
         ("can-ids", {"ids_known": 0}, "none of 90 ids on the bus (100, 101)", "bit 31"),
         ("can-never-heard", {"never_heard": "BMS_Cells"}, "BMS_Cells", "wake the bus"),
         ("can-stale", {"stale": "battery.soc_percent"}, "battery.soc_percent", "sleep"),
-        ("can-polling", {"answered": 0}, "none answered", "another id"),
+        ("can-polling", {"answered": 0, "unanswered": 3}, "none answered", "another id"),
         ("can-polling", {"polling": "held off", "tester_frames": 4}, "a tester", "unplug"),
     ],
 )  # fmt: skip

@@ -96,6 +96,7 @@ class CanSource:
         self._count_losses()
         about: dict[str, str | int] = {"channel": self._settings.channel, "link": self._link}
         now_ms = self._clock.monotonic_ms()
+        about["transport"] = self._mapping.settings.transport
         about["never_heard"] = _some(self._can_state.never_heard())
         about["stale"] = _some(self._can_state.stale_fields(now_ms))
         unknown, known = set(self._can_state.unknown_ids), len(self._can_state.known_ids)

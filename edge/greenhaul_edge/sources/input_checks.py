@@ -17,6 +17,8 @@ _BAD_SHARE_MAX = 0.05
 _SILENT_S = 30
 # A bus with a bad terminator has more error frames than this share.
 _ERROR_SHARE_MAX = 0.001
+# A unit that is asked while it wakes may miss one.
+_UNANSWERED = 3
 # By what the system says of a port or bus that cannot be opened.
 _REMEDIES = {
     "Permission denied": "`ls -l` tells the port's group (dialout): add the agent's user to it by "
@@ -107,7 +109,9 @@ def check_adapter(state: State) -> Iterator[Complaint]:
 
 
 def check_ids(state: State) -> Iterator[Complaint]:
-    """The DBC files are of this bus."""
+    """The DBC files are of this bus. Of answers to a tester there are none without one."""
+    if state.get("transport") == "isotp":
+        return
     if state.get("ids_unknown") and not state.get("ids_known"):
         there = f"{state['ids_unknown']} ids on the bus ({state.get('unknown_ids', '')})"
         yield (
@@ -138,7 +142,7 @@ def check_polling(state: State) -> Iterator[Complaint]:
             "nothing is asked: a tester is on the bus",
             "unplug it from the diagnostic socket; a minute later asking goes on",
         )
-    elif state.get("unanswered") and not state.get("answered"):
+    elif int(state.get("unanswered", 0)) >= _UNANSWERED and not state.get("answered"):
         yield (
             f"{state['unanswered']} requests, none answered",
             "does the vehicle sleep? else another id, another bus, or polling it does not take",
