@@ -373,7 +373,7 @@ def test_what_was_put_aside_is_part_of_the_bound(outbox_path: Path, clock: Clock
         "configuration": {"fault": "edge.toml: unknown key x"}, "sources": {"g": {"fixes": 3}},
     }  # fmt: skip
     said = as_text(status, running, 500_000)
-    assert "put aside: 3 damaged files in 300300 bytes, part of the bound" in said
+    assert "put aside as damaged: 3 files, 300300 bytes" in said
     assert "running, pid 7, clock unset (to 4300 ms)" in said
     assert "writes 12 bytes a day" in said
     assert "NOT taken, the old one runs: edge.toml: unknown key x" in said
