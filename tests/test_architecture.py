@@ -29,6 +29,7 @@ PROTOCOLS_MAY_IMPORT = {
 }  # fmt: skip
 PROTOCOLS_EXCEPTIONS = {
     "bulk.py": {"numpy"},
+    "bulk_bodies.py": {"numpy"},
     "bulk_jt808.py": {"numpy"},
     "bulk_jt808_items.py": {"numpy"},
     "__main__.py": {"io", "sys", "pathlib"},
