@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +84,10 @@ def batch_of(flush: int, now_ms: int) -> KindBatch:
     return batch_at(START_MS + (flush * each + np.arange(each)) * STEP_MS, now_ms)
 
 
-def batch_at(times_ms: np.ndarray, now_ms: int) -> KindBatch:
-    """A position of every vehicle at each of these times."""
-    count = len(times_ms) * VEHICLES
-    times, nothing = np.tile(times_ms, VEHICLES), np.zeros(count, np.int64)
+def batch_at(times_ms: np.ndarray, now_ms: int, vehicles: int = VEHICLES) -> KindBatch:
+    """A position of so many vehicles at each of these times."""
+    count = len(times_ms) * vehicles
+    times, nothing = np.tile(times_ms, vehicles), np.zeros(count, np.int64)
     there = np.ones(count, np.bool_)
     steps = positions(times, int(times_ms[0] % 2**32))
     columns: dict[int, NumberColumn | BytesColumn] = {
@@ -94,7 +95,7 @@ def batch_at(times_ms: np.ndarray, now_ms: int) -> KindBatch:
     }
     readings = KindColumns(POSITION, nothing, nothing, np.arange(count), times, times,
                            np.zeros(count, np.int16), columns)  # fmt: skip
-    vehicle = np.repeat(np.arange(VEHICLES) + 1, len(times_ms))
+    vehicle = np.repeat(np.arange(vehicles) + 1, len(times_ms))
     return KindBatch(readings, nothing, vehicle, now_ms)
 
 
@@ -189,16 +190,18 @@ def bench_writer(engine: str, url: str) -> None:
         show(f"{engine}: writer, blocks of 1", f"{single:,.0f}", f"× {single / row:.0f}")
 
 
-def fill(store: Store, rows: int) -> None:
-    """Days of all vehicles, day by day."""
+def fill(store: Store, rows: int) -> int:
+    """Whole days of as many vehicles as that makes, some of each in every flush; how many."""
     now_ms = time.time_ns() // 1_000_000
-    each = min(DAY_READINGS, max(rows // VEHICLES, 1))
-    for day in range(max(rows // (VEHICLES * each), 1)):
+    vehicles = min(max(rows // DAY_READINGS, 1), VEHICLES)
+    step = max(FLUSH // vehicles, 1)
+    for day in range(max(rows // (vehicles * DAY_READINGS), 1)):
         first_ms = START_MS - day * 86_400_000
-        for at in range(0, each, 50):
-            times = first_ms + np.arange(at, min(at + 50, each)) * STEP_MS
+        for at in range(0, DAY_READINGS, step):
+            times = first_ms + np.arange(at, min(at + step, DAY_READINGS)) * STEP_MS
             with store.write() as conn:
-                store.driver.insert_new(conn, batch_at(times, now_ms))
+                store.driver.insert_new(conn, batch_at(times, now_ms, vehicles))
+    return vehicles
 
 
 def bench_queries(engine: str, url: str, rows: int) -> None:
@@ -206,11 +209,18 @@ def bench_queries(engine: str, url: str, rows: int) -> None:
     with opened(url) as store:
         # names, sources and `latest` of everybody
         in_batches(store, blocks(VEHICLES * 5, 5, START_MS + 86_000_000), 5)
-        fill(store, rows)
+        vehicles = fill(store, rows)
         with store.read() as conn:
             count = conn.execute(text("SELECT count(*) FROM position")).scalar_one()
             size = bytes_of(conn)
-        show(f"{engine}: {count:,} positions with their index", f"{size / count:.1f}", "bytes each")
+        if store.driver.is_shared:
+            with store.write() as conn:
+                conn.execute(text("ANALYZE position_main"))
+        store.tidy()
+        with store.read() as conn:
+            tidied = bytes_of(conn)
+        show(f"{engine}: {count:,} positions with their index", f"{tidied / count:.1f} bytes each",
+             f"once housekeeping has been; {size / count:.1f} before")  # fmt: skip
 
         def latest() -> None:
             with store.read() as conn:
@@ -219,10 +229,11 @@ def bench_queries(engine: str, url: str, rows: int) -> None:
         def first_rows(number: int) -> None:
             with store.read() as conn:
                 found, _ = read_positions(conn, number, START_MS, START_MS + 86_400_000, FIELDS)
-                assert found
+                assert len(found) >= DAY_READINGS
 
+        numbers = range(1, vehicles + 1, 1 + vehicles // 50)
         everybody = sorted(timed(latest) for _ in range(30))
-        one = sorted(timed(lambda i=i: first_rows(i + 1)) for i in range(0, VEHICLES, 40))  # type: ignore[misc]
+        one = sorted(timed(partial(first_rows, number)) for number in numbers)
         show(f"{engine}: latest of {VEHICLES:,}", f"{everybody[-1] * 1e3:.1f} ms",
              f"slowest of 30; median {everybody[15] * 1e3:.1f}")  # fmt: skip
         show(f"{engine}: a vehicle's day, first rows", f"{one[-1] * 1e3:.1f} ms",

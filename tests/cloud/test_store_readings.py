@@ -176,6 +176,30 @@ def _comparable(row: Any) -> list[Any]:
             for value in row]  # fmt: skip
 
 
+def test_a_sparse_index_is_made_anew(
+    kit: Kit, migrated_postgres: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources that grow side by side leave pages half full."""
+    monkeypatch.setattr(postgres, "REINDEX_BYTES_MIN", 0)
+    kit.empty(migrated_postgres)
+    count, nothing = 2_000, np.zeros(2_000, np.int64)
+    source = np.repeat(np.arange(20) + 1, 100)
+    for turn in range(10):
+        times = kit.now_ms + np.tile(np.arange(100) + turn * 100, 20)
+        found = KindColumns(
+            1, nothing, nothing, np.arange(count), times, times, np.zeros(count, np.int16), {}
+        )
+        with migrated_postgres.write() as conn:
+            migrated_postgres.driver.insert_new(conn, KindBatch(found, nothing, source, kit.now_ms))
+    size = text("SELECT pg_relation_size('pk_position_main')")
+    with migrated_postgres.write() as conn:
+        conn.execute(text("ANALYZE position_main"))
+        before = conn.execute(size).scalar_one()
+    migrated_postgres.tidy()
+    with migrated_postgres.read() as conn:
+        assert conn.execute(size).scalar_one() < 0.75 * before
+
+
 def test_collectors_wait_for_each_other_near_the_windows_borders(
     kit: Kit, migrated_postgres: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
