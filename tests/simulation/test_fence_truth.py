@@ -88,6 +88,21 @@ def test_visits_are_found_between_reports(truth: Truth, every_s: int) -> None:
         assert score.error_s(0.95) <= 4
 
 
+@pytest.mark.soak
+def test_in_four_towns_visits_are_found_between_reports(every_s: int) -> None:
+    _, found, _, precision = TARGETS[every_s]
+    scores = []
+    for seed in range(1, 5):
+        town = build_truth(seed, trucks=20, fences=120, duration_s=3_600)
+        tracks = reported(town, every_s)
+        scores.append(
+            scored(true_stays(town), found_in(tracks, versions_of(town, **PLAIN)), tracks)
+        )
+    visits = sum(score.true_visits for score in scores)
+    assert sum(s.found_share * s.true_visits for s in scores) / visits >= found
+    assert sum(s.certain_precision * s.true_visits for s in scores) / visits >= precision
+
+
 def test_straight_paths_find_fewer_visits_and_are_certain_of_no_more(
     truth: Truth, every_s: int
 ) -> None:

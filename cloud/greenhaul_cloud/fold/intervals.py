@@ -38,8 +38,8 @@ class Transition:
     """A confirmed change of side, kept with the device time at which it was confirmed.
 
     `instant_ms` is where the last uninterrupted run crossed the true edge. INSIDE following INSIDE
-    says that the visit went on over a gap that began at `instant_ms`. In a list, transitions stand
-    in order of `confirmed_ms`.
+    says that the visit went on over a gap or by a glimpse that began at `instant_ms`. In a list,
+    transitions stand in order of `confirmed_ms`.
     """
 
     instant_ms: int
@@ -54,7 +54,7 @@ class Visit:
     """One stay of one vehicle in one fence; `left_ms` None: still there as far as is known.
 
     The last three fields are for resuming a fold; with them the transitions can be told from the
-    visits. gaps_ms: gaps the visit went on over, as (instant_ms, confirmed_ms).
+    visits. gaps_ms: gaps and glimpses the visit began or went on by, as (instant_ms, confirmed_ms).
     """
 
     fence_version: int  # in force at entry
