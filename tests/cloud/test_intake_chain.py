@@ -31,7 +31,7 @@ from greenhaul_cloud.store.inspection import (
     receive_block,
 )
 from greenhaul_cloud.store.settling import receipt_for
-from greenhaul_cloud.store.tables import gateway, position
+from greenhaul_cloud.store.tables import gateway, position, quarantine
 from greenhaul_protocols.block import unwrap_block, wrap_block
 from greenhaul_protocols.receipt import Receipt, decode_receipt
 from greenhaul_protocols.topics import receipt_topic, state_topic, up_topic
@@ -364,6 +364,36 @@ def test_strangers_and_rubbish_are_passed_over(
     assert edge.receipt().lanes[0].settled == ((1, 1),)
     assert f"event=damaged_block gateway={gateway_id}" in caplog.text
     assert f"event=unregistered_gateway gateway={stranger.gateway}" in caplog.text
+
+
+def test_what_comes_on_a_wrong_topic_is_counted_and_kept_where_it_can_be_told_whose_it_is(
+    kit: Kit, sqlite_store: Store, edge: Edge, mosquitto: Broker, gateway_id: str
+) -> None:
+    kit.register(sqlite_store, gateway_id)
+    registry = CollectorRegistry()
+    address = BrokerAddress(
+        host=mosquitto.host, port=mosquitto.port, client_id=f"{gateway_id}-collector"
+    )
+    intake = Intake(sqlite_store, address, registry)
+    intake.start()
+    assert intake.wait_connected(WAIT_S)
+    outbox = kit.outbox(gateway_id, readings=[kit.position("808:1", kit.now_ms)])
+    block = outbox.block(1, 1)
+    for topic in (
+        f"gh/v1/up/zz/{gateway_id}/1", f"gh/v1/up/00/{gateway_id}/256", "gh/v1/up/00/a b/1",
+        "gh/v1/state/a b",
+    ):  # fmt: skip
+        edge.client.publish(topic, block, qos=1)
+    edge.send(outbox.block(1, 1, asks_receipt=True))
+    assert edge.receipt().lanes[0].stored == 1
+    intake.stop()
+    with sqlite_store.read() as conn:
+        kept = conn.execute(select(quarantine.c.raw, quarantine.c.reason)).all()
+    assert {bytes(row.raw) for row in kept} == {block}
+    assert any("shard" in row.reason for row in kept)
+    for reason in ("shard", "lane", "topic", "state"):
+        labels = {"reason": reason}
+        assert registry.get_sample_value("greenhaul_intake_misdirected_total", labels) == 1, reason
 
 
 def test_presence_follows_the_retained_state(
