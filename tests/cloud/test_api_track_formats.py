@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from xml.etree import ElementTree as ET
 
 import gpxpy
 import pytest
+from pyarrow import parquet
 from tests.cloud.api_city import STEP_MS, TRACK_POINTS, City
 
 from greenhaul_protocols.times import format_time
 
 TRACK = "/vehicles/v-own/track"
+PLACE = ("longitude_deg", "latitude_deg")
 KML = {"kml": "http://www.opengis.net/kml/2.2", "gx": "http://www.google.com/kml/ext/2.2"}
 
 
@@ -60,6 +63,16 @@ def test_mfjson_has_a_moving_point_with_its_speed(city: City) -> None:
     (speeds,) = feature["temporalProperties"]
     assert speeds["speed_kmh"]["values"] == [30.0] * TRACK_POINTS
     assert feature["properties"] == {"vehicle_id": "v-own", "source": "808:own"}
+
+
+def test_parquet_is_read_by_arrow_with_nulls_for_what_was_not_said(city: City) -> None:
+    answer = city.ask("GET", TRACK, "manager", params={"format": "parquet"})
+    read = parquet.read_table(io.BytesIO(answer.content))
+    times = [at.timestamp() * 1000 for at in read["device_time"].to_pylist()]
+    columns = (map(format_time, map(int, times)), *(read[n].to_pylist() for n in PLACE))
+    assert list(zip(*columns, strict=True)) == expected(city)
+    assert read["altitude_m"].null_count == TRACK_POINTS
+    assert set(read["source"].to_pylist()) == {"808:own"}
 
 
 @pytest.mark.parametrize("wanted", ["gpx", "kml", "mfjson"])

@@ -53,7 +53,7 @@ def test_accept_chooses_too_and_format_outweighs_it(city: City) -> None:
 def test_an_unknown_format_is_refused_with_the_known_ones(city: City) -> None:
     answer = city.ask("GET", TRACK, params={"format": "shp"})
     assert answer.status_code == 422
-    assert "geojson, csv, gpx, kml, mfjson" in answer.json()["detail"]
+    assert "geojson, csv, gpx, kml, mfjson, parquet" in answer.json()["detail"]
 
 
 def test_from_and_to_are_half_open(city: City, start_ms: int) -> None:

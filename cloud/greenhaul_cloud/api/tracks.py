@@ -1,6 +1,6 @@
 """Where a vehicle was: its track; and a source's own words."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -15,10 +15,12 @@ from greenhaul_cloud.api.shapes import (
     FromQuery,
     ToQuery,
 )
-from greenhaul_cloud.api.track_formats import gpx_parts, kml_parts, mfjson_parts
+from greenhaul_cloud.api.track_formats import gpx_parts, kml_parts, mfjson_parts, parquet_parts
 from greenhaul_cloud.api.vehicles import find_vehicle
+from greenhaul_cloud.arrow import load_arrow
 from greenhaul_cloud.store.spoken import find_source, read_positions
 from greenhaul_cloud.store.tracks import TrackColumns, read_track
+from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
 router = APIRouter()
@@ -29,13 +31,15 @@ FORMATS = {
     "gpx": "application/gpx+xml",
     "kml": "application/vnd.google-earth.kml+xml",
     "mfjson": "application/json",
+    "parquet": "application/vnd.apache.parquet",
 }
-_WRITERS = {
+_WRITERS: dict[str, Callable[[str, Iterator[TrackColumns]], Iterator[str] | Iterator[bytes]]] = {
     "geojson": geojson_parts,
     "csv": csv_lines,
     "gpx": gpx_parts,
     "kml": kml_parts,
     "mfjson": mfjson_parts,
+    "parquet": parquet_parts,
 }
 
 
@@ -55,6 +59,11 @@ def _format(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"format: {format_[:40]!r} is not one of {', '.join(FORMATS)}",
         )
+    if format_ == "parquet":
+        try:
+            load_arrow()
+        except ConfigError as error:
+            raise Problem(HTTPStatus.NOT_IMPLEMENTED, f"format: {error}") from None
     return format_
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, select
 from sqlalchemy.types import BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Text
 
+from greenhaul_cloud.arrow import load_arrow
 from greenhaul_cloud.housekeeping.filling import fill_quarantine, fill_readings
 from greenhaul_cloud.housekeeping.progress import Progress
 from greenhaul_cloud.store.engine import Store
@@ -41,7 +42,7 @@ def write_archive(
     to_ms None: without end. Raises ConfigError when the folder exists or pyarrow is not installed,
     Unavailable.
     """
-    _arrow()
+    load_arrow()
     with _new_folder(folder) as unfinished, store.read() as conn:
         sources = conn.execute(select(source.c.name, source.c.id)).all()
         rows = {}
@@ -127,7 +128,7 @@ def _streamed(conn: Connection, query: Select[Any]) -> Rows:
 
 
 def _write(folder: Path, table: Table, rows: Rows, progress: Progress) -> int:
-    pa, parquet = _arrow()
+    pa, parquet = load_arrow()
     schema = _schema(table)
     count = 0
     with parquet.ParquetWriter(
@@ -183,7 +184,7 @@ def _columns(table: Table) -> list[str]:
 
 
 def _schema(table: Table) -> Any:
-    pa, _ = _arrow()
+    pa, _ = load_arrow()
     types = {
         Instant: pa.timestamp("ms", tz="UTC"), BigInteger: pa.int64(), Integer: pa.int32(),
         SmallInteger: pa.int16(), Boolean: pa.bool_(), Text: pa.string(), LargeBinary: pa.binary(),
@@ -198,7 +199,7 @@ def _schema(table: Table) -> Any:
 
 def _groups(folder: Path, table: Table) -> Iterator[dict[str, list[Any]]]:
     """Columns of each row group of a file, by name; nothing when there is no such file."""
-    pa, parquet = _arrow()
+    pa, parquet = load_arrow()
     path = folder / f"{table.name}.parquet"
     if not path.exists():
         return
@@ -221,18 +222,8 @@ def _groups(folder: Path, table: Table) -> Iterator[dict[str, list[Any]]]:
 
 
 def _plain(column: Any, field: Any) -> list[Any]:
-    pa, _ = _arrow()
+    pa, _ = load_arrow()
     if pa.types.is_timestamp(field.type):
         column = column.cast(pa.int64())
     values: list[Any] = column.to_pylist()
     return values
-
-
-def _arrow() -> tuple[Any, Any]:
-    """pyarrow and its Parquet. Raises ConfigError when the extra is not installed."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ConfigError("an archive needs pyarrow: pip install 'greenhaul[archive]'") from error
-    return pa, parquet

@@ -32,6 +32,13 @@ class Retention:
     quarantine: int | None = None
 
 
+def announce(store: Store, retention: Retention) -> None:
+    """Let an engine that deletes by itself know how long; once a start. Raises Unavailable."""
+    with store.write() as conn:
+        for kind in KINDS.values():
+            store.driver.expect_retention(conn, kind, retention.by_kind.get(kind.name))
+
+
 def retain(store: Store, retention: Retention, now_ms: int) -> dict[str, int]:
     """Delete what is older; how many rows of what. Raises Unavailable.
 
@@ -40,12 +47,12 @@ def retain(store: Store, retention: Retention, now_ms: int) -> dict[str, int]:
     gone: dict[str, int] = {}
     for kind in KINDS.values():
         days = retention.by_kind.get(kind.name)
+        if days is None:
+            continue
+        before_ms = now_ms - days * MS_PER_DAY
         with store.write() as conn:
-            store.driver.expect_retention(conn, kind, days)
-            if days is not None:
-                put_kept_from(conn, kind, now_ms - days * MS_PER_DAY)
-        if days is not None:
-            gone[kind.name] = _delete_readings(store, kind, now_ms - days * MS_PER_DAY)
+            put_kept_from(conn, kind, before_ms)
+        gone[kind.name] = _delete_readings(store, kind, before_ms)
     if retention.quarantine is not None:
         before_ms = now_ms - retention.quarantine * MS_PER_DAY
         gone["quarantine"] = _delete_quarantined(store, before_ms)

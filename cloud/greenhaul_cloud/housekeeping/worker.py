@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from greenhaul_cloud.clock import system_now_ms
-from greenhaul_cloud.housekeeping.retention import Retention, retain
+from greenhaul_cloud.housekeeping.retention import Retention, announce, retain
 from greenhaul_cloud.store.engine import Store
 from greenhaul_protocols.errors import Unavailable
 
@@ -42,6 +42,7 @@ class HousekeepingWorker:
             "When retention last ended well",
             registry=registry,
         )
+        self._is_announced = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -55,6 +56,9 @@ class HousekeepingWorker:
 
     def run_once(self) -> None:
         """One run. Raises Unavailable."""
+        if not self._is_announced:
+            announce(self._store, self._retention)
+            self._is_announced = True
         gone = retain(self._store, self._retention, self._now_ms())
         for subject, count in gone.items():
             self._deleted.labels(subject).inc(count)
