@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 ODD_BEFORE_DAYS, ODD_AFTER_DAYS = 400, 2
 _DAY_MS = 86_400_000
 # An entry takes 41 bytes in a dense index, 72 in one of halved pages; small ones are left alone.
-ENTRY_BYTES_MAX, REINDEX_BYTES_MIN = 55, 64 * 1024 * 1024
+ENTRY_BYTES_MAX, REINDEX_BYTES_MIN = 55, 32 * 1024 * 1024
 # Classes of advisory locks; the second key says which one of the class.
 _LOCK_MIGRATION, _LOCK_FEED, _LOCK_VEHICLE, _LOCK_ODD = 0x6701, 0x6702, 0x6703, 0x6704
 
@@ -45,6 +45,9 @@ _SENT = "int4send(source_id) || timestamptz_send(device_time) || int8send(digest
 # PostgreSQL sends microseconds from 2000-01-01.
 _EPOCH_MS = 946_684_800_000
 
+# A process that hangs in a transaction holds its rows no longer than this; a client that reads an
+# export more slowly is cut off.
+_SESSION = "-c timezone=UTC -c idle_in_transaction_session_timeout=5min"
 # A server that vanished is noticed after 10 s + 3 × 5 s of silence, or 20 s of unacknowledged
 # bytes; libpq's default is the kernel's two hours.
 _NETWORK = {
@@ -69,7 +72,7 @@ class PostgresDriver:
         """As `Driver.create_engine`; sessions speak UTC, so no instant leaves datetime's years."""
         return create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
-            connect_args={"options": "-c timezone=UTC", **_NETWORK},
+            connect_args={"options": _SESSION, **_NETWORK},
             pool_size=16,
             pool_pre_ping=True,
         )
