@@ -55,8 +55,10 @@ def test_only_what_is_judged_makes_a_version(kit: Kit, store: Store) -> None:
     with store.read() as conn:
         state = fences_state(conn)
     assert put(store, area(), now_ms + 1) == (1, False)
+    assert put(store, area(version=1), now_ms + 1) == (1, False)  # as the API shows it
     with store.read() as conn:
         assert fences_state(conn) == state
+    assert put(store, area(note="drawn by Lin"), now_ms + 1) == (1, False)
     assert put(store, area(name="城区", severity="info"), now_ms + 2) == (1, False)
     with store.read() as conn:
         assert fences_state(conn) != state

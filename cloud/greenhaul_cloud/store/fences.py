@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, or_, select, update
 
-from greenhaul_cloud.fences.feature import parse_feature
+from greenhaul_cloud.fences.feature import PROPERTIES, parse_feature
 from greenhaul_cloud.fences.model import Fence, FenceVersion
 from greenhaul_cloud.store.marks import mark_vehicles
 from greenhaul_cloud.store.pages import Page, PageSpec, read_page
@@ -185,7 +185,8 @@ def _newest(conn: Connection, fence_id: str) -> RowMapping | None:
 
 def _filled(feature: Mapping[str, Any], parsed: FenceVersion) -> dict[str, Any]:
     """The feature with every default written out, so that later defaults do not change it."""
-    given = {k: v for k, v in (feature.get("properties") or {}).items() if v is not None}
+    stated = feature.get("properties") or {}
+    given = {k: v for k, v in stated.items() if v is not None and k != "version"}
     properties = {
         **_DEFAULTS,
         **given,
@@ -207,8 +208,10 @@ def _geometry(feature: Mapping[str, Any]) -> Any:
 
 
 def _judged(feature: Mapping[str, Any]) -> tuple[Any, Any]:
-    properties = feature["properties"]
-    kept = {k: v for k, v in properties.items() if k not in (*_ATTRIBUTES, *_VALIDITY)}
+    """What decides visits and violations. Foreign properties, the `version` shown among them, do
+    not: whoever puts what he read changes nothing."""
+    own = feature["properties"]
+    kept = {k: own[k] for k in own.keys() & PROPERTIES if k not in (*_ATTRIBUTES, *_VALIDITY)}
     return feature["geometry"], kept
 
 
