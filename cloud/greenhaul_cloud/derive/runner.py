@@ -125,6 +125,8 @@ class Deriver:
             for mark in marks:
                 if _claim_of(mark.vehicle_id) in ours:
                     total = self._fold_or_set_aside(mark, now_ms, total)
+                    # a claim is lost by silence, and a long fold is silent
+                    self._store.claims.renew()
                 else:
                     total = replace(total, elsewhere=total.elsewhere + 1)
         return total
