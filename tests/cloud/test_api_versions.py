@@ -23,8 +23,13 @@ def backdated(town: City, **properties: Any) -> dict[str, Any]:
 
 
 def settled(town: City) -> None:
-    """A fence around the tracks, drawn a day ago, and all folded."""
-    assert town.ask("POST", "/fences", json=backdated(town)).status_code == 201
+    """A fence around the tracks, in force since a day ago, and all folded."""
+    refused = town.ask("POST", "/fences", json=backdated(town))
+    assert (refused.status_code, "dry-run" in refused.json()["detail"]) == (409, True)
+    trial = town.ask("POST", "/fences/zone/dry-run", json=backdated(town)).json()
+    assert {difference["change"] for difference in trial["differences"]} == {"added"}
+    applied = town.ask("POST", "/fences/zone/apply", json=backdated(town)).json()
+    assert applied["properties"]["version"] == 1
     fold_all(town)
 
 
