@@ -30,6 +30,7 @@ def write_features(path: Path, features: Sequence[Feature], *, phone: str, revis
 
     Raises ConfigError for a file that cannot be written, Rejected for a fence it cannot say.
     """
+    formats: dict[str, Callable[[Sequence[Feature]], str]]
     formats = {**FORMATS, ".hex": partial(_hex, phone=phone, revision=revision)}
     write = formats.get(path.suffix.lower())
     if write is None:
