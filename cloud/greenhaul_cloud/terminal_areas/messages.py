@@ -23,7 +23,7 @@ from greenhaul_protocols.jt808.messages_areas import (
     RouteSetting,
 )
 
-L = TypeVar("L", Circle, Rectangle, PolygonSetting, RoutePoint)
+L = TypeVar("L", bound=Circle | Rectangle | PolygonSetting | RoutePoint)
 
 # One message tells how many areas it has in one byte.
 AREAS_MAX = 255
