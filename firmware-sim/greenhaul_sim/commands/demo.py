@@ -101,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
 def _staged(plan: DemoPlan) -> Iterator[Stage]:
     """A stage whose processes are gone when the context ends, whatever ends it."""
     stage = Stage(plan)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell starts what it puts in the background with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         yield stage
     finally:
