@@ -4,17 +4,13 @@ Generated values show that reader and writer agree with each other; these show t
 the standard: order, offsets, scales, and what 2011, 2013 and 2019 do differently.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from greenhaul_protocols.errors import EncodeError
-from greenhaul_protocols.jt808 import Conversation, Item, LocationReport, Received, Registration
+from greenhaul_protocols.jt808 import LocationReport
 from greenhaul_protocols.jt808.bodies import read_body
 from greenhaul_protocols.jt808.declaration import MESSAGE_IDS, decode, encode
-from greenhaul_protocols.jt808.describe import body_json
-from greenhaul_protocols.jt808.items_table import LOCATION_ITEMS
 from greenhaul_protocols.jt808.messages_areas import (
     AreaAnswer,
     AreaQuery,
@@ -30,7 +26,6 @@ from greenhaul_protocols.jt808.messages_areas import (
 )
 from greenhaul_protocols.jt808.messages_control import (
     TerminalAttributes,
-    TerminalAttributesLongMaker,
     TerminalControl,
     UpgradePackage,
     UpgradeResult,
@@ -69,7 +64,6 @@ from greenhaul_protocols.jt808.messages_media import (
     StoredMedia,
 )
 from greenhaul_protocols.jt808.messages_records import (
-    DECOMPRESSED_SIZE_MAX,
     CanFrame,
     CanId,
     CanReport,
@@ -84,13 +78,9 @@ from greenhaul_protocols.jt808.messages_records import (
     RecorderSetting,
     Waybill,
 )
-from greenhaul_protocols.jt808.tables import find
-from greenhaul_protocols.jt808.texts import WireText
-from greenhaul_protocols.jt808.vendor_items_table import TRACKER_ITEMS
 
 ALL = (2011, 2013, 2019)
 NEW = (2013, 2019)
-
 LAT, LON = "01f76330", "06b4eb40"  # 32.99 and 112.52 degrees
 PLACE = f"00000001 00000003 {LAT} {LON} 0082 016d 005a 261120150405"
 LOCATION = Location(1, 3, 32.99, 112.52, 130, 36.5, 90, "261120150405")
@@ -111,7 +101,6 @@ def rectangle(**more: Any) -> Rectangle:
 
 
 RECTANGLE = f"00000007 0002 {LAT} {LON} {LAT} {LON} 003c 0a"
-
 FACTS: list[tuple[tuple[int, ...], Any, str]] = [
     # control
     (NEW, TerminalControl(4), "04"),
@@ -291,206 +280,3 @@ def test_a_body_is_as_the_standard_has_it(revision: int, message: Any, wire: str
     assert decode(type(message), body, revision) == (message, b"")
     # Whoever does not know the class finds it by the message id.
     assert read_body(MESSAGE_IDS[type(message)], body, revision) == (message, b"", revision)
-
-
-def test_the_long_maker_of_2019_is_found_by_what_fits() -> None:
-    attributes = TerminalAttributesLongMaker(4, "12345678901", "M", "T", "0" * 20, "h", "f", 1, 2)
-    body = encode(attributes, 2019)
-    assert read_body(0x0107, body, 2019) == (attributes, b"", 2019)
-
-
-def test_compressed_bytes_are_unpacked_within_bounds() -> None:
-    plain = b"position" * 100
-    report = CompressedReport.of(plain)
-    assert report.data[:2] == b"\x1f\x8b"
-    assert decode(CompressedReport, encode(report, 2013), 2013)[0].decompressed() == plain
-    assert CompressedReport(report.data[:-1]).decompressed() is None
-    assert CompressedReport(b"no gzip").decompressed() is None
-    assert CompressedReport.of(bytes(DECOMPRESSED_SIZE_MAX + 1)).decompressed() is None
-
-
-def test_parameter_ids_of_two_bytes_are_found_by_what_fits() -> None:
-    body = bytes.fromhex("0007 02 0001 04 0000003c 0083 04 d4a55231")
-    answer, rest, _ = read_body(0x0104, body, 2019)
-    assert (answer.parameters, rest) == (
-        (Item(1, bytes.fromhex("0000003c")), Item(0x83, bytes.fromhex("d4a55231"))),
-        b"",
-    )
-    told = body_json(answer, 2019)["parameters"]
-    assert [(p["id"], p["name"], p["value"], p["unit"]) for p in told] == [
-        ("0x0001", "heartbeat_interval_s", 60, "s"),
-        ("0x0083", "plate", "豫R1", None),
-    ]
-
-
-def test_coordinates_in_twos_complement_are_told_with_their_sign() -> None:
-    report = bytes.fromhex(f"00000000 00000006 fe08 9cd0 {LON} 0000 0000 0000 261120150405")
-    body = body_json(decode(LocationReport, report, 2013)[0], 2013)
-    assert (body["latitude_deg"], body["longitude_deg"]) == (-32.99, 112.52)
-
-
-def test_a_body_of_2011_is_found_without_being_told() -> None:
-    body = bytes.fromhex(f"01 01 01 {CIRCLE}")
-    assert read_body(0x8600, body, 2013) == (CircleSetting(1, (circle(),)), b"", 2011)
-
-
-def test_a_terminal_replaced_by_a_newer_one_is_read_as_that() -> None:
-    conversation = Conversation(phone="13912345678")
-    older = Registration(31, 115, "cd", "www.808.", "7654321", 1, "豫A1234")
-    newer = replace(older, model="www.808.com")
-    for revision, registration in ((2011, older), (2013, newer), (2011, older)):
-        wire = Conversation(phone="13912345678", revision=revision).send(registration)
-        (event,) = conversation.receive(wire)
-        assert isinstance(event, Received)
-        assert (event.revision, event.message) == (revision, registration)
-        assert conversation.revision == revision
-
-
-def test_a_location_is_not_taken_for_the_packet_numbers_of_2011() -> None:
-    location = "00000400 00000800 06eeb6ad 02633df7 0138 0003 0063 200707192359"
-    body = bytes.fromhex("0000007b 01 02 01 02" + location + "0d7b")
-    message, _, revision = read_body(0x0801, body, 2011)
-    assert (revision, message.data.hex()) == (2013, "0d7b")
-    # Numbers that no packet can have, and too little for a location: what is left is 2011.
-    message, _, revision = read_body(0x0801, body[:20], 2011)
-    assert (revision, message.packet_total, message.packet_number) == (2011, 1024, 2048)
-
-
-def test_the_driver_of_a_removed_card_may_be_there_all_the_same() -> None:
-    wire = "02 261120150405 00 02 d5c5 3939" + "00" * 18 + "02 bed6 20301231"
-    driver, rest = decode(DriverIdentity, bytes.fromhex(wire), 2013)
-    assert (driver.status, driver.name, driver.valid_until, rest) == (2, "张", "20301231", b"")
-
-
-def test_a_list_of_2011_that_goes_on_in_the_next_packet_keeps_its_total() -> None:
-    body = bytes.fromhex("01 05 01 07 02 6162")
-    setting, _ = decode(EventSetting, body, 2011)
-    assert setting == EventSetting(1, (EventChoice(7, "ab"),))
-    assert setting.events.total == 5
-    assert encode(setting, 2011) == body
-
-
-def test_nothing_follows_a_field_that_is_missing() -> None:
-    with pytest.raises(EncodeError, match="nothing may follow where card_result is missing"):
-        encode(DriverIdentity(1, "261120150405", None, "张"), 2013)
-
-
-def test_text_that_was_padded_otherwise_is_written_as_it_came() -> None:
-    wire = bytes.fromhex("01 02 05 04 20 61 00 00")
-    setting, _ = decode(EventSetting, wire[:1] + b"\1" + wire[2:], 2013)
-    text = setting.events[0].text
-    assert (text, isinstance(text, WireText)) == (" a", True)
-    assert encode(setting, 2013) == wire[:1] + b"\1" + wire[2:]
-
-
-def test_bytes_that_are_no_text_stand_beside_it() -> None:
-    control, _ = decode(TerminalControl, b"\1;\xff\x00;", 2013)
-    assert body_json(control, 2013) == {
-        "command": 1,
-        "arguments": ";\ufffd\0;",
-        "arguments_raw": "3bff003b",
-    }
-
-
-# -- additional items ------------------------------------------------------------------------------
-
-TAIL = f"1e 0082 {LAT} {LON} 261120150405 0401 "
-LABEL = "54303030303031 261120150405 01 02 00"
-LONG_LABEL = "54" + "00" * 29 + "261120150405 01 02"
-ADAS = "00000009 01 02 01 3c 0a 01 02 14"
-
-
-@pytest.mark.parametrize(
-    ("item_id", "wire", "name", "facts"),
-    [
-        (0x64, ADAS + TAIL + LABEL, "adas_alarm", {"alarm_type": 2, "front_speed_kmh": 60}),
-        (0x64, ADAS + TAIL + LONG_LABEL + "00", "adas_alarm", {"front_distance_100ms": 10}),
-        (0x64, ADAS + TAIL + LONG_LABEL + "0000", "adas_alarm", {"road_sign_data": 20}),
-        (0x65, "00000009 01 01 02 07 00000000" + TAIL + LABEL, "driver_alarm", {"fatigue": 7}),
-        (0x67, "00000009 01 03" + TAIL + LABEL, "blind_spot_alarm", {"alarm_type": 3}),
-        (
-            0x70,
-            "00000009 01 02 000a 0001 0002" + TAIL + LABEL,
-            "fierce_driving",
-            {"time_limit_s": 10, "vehicle_status": 0x0401},
-        ),
-        (
-            0x66,
-            "00000009 00" + TAIL + LABEL + "01 03 0004 0320 ffec 0050",
-            "tyre_alarm",
-            {"tyres": [(3, 4, 800, -20, 80)]},
-        ),
-        (
-            0x66,
-            "00000009 00" + TAIL + LABEL + "01 03 00 0004 0320 ffec 0050",
-            "tyre_alarm",
-            {"tyres": [(3, 0, 4, 800, -20, 80)]},
-        ),
-        (0xE4, "01 32", "charge_state", {"soc_percent": 50}),
-        (0x56, "0a cd", "battery_level", {"battery_tenths": 10}),
-        (
-            0x91,
-            "0090 0708 3c 80 40 7d 0000 0320 0000000000000000 04d2",
-            "engine_state",
-            {"battery_v": 14.4, "engine_speed_rpm": 1800, "coolant_raw": 125, "fuel_used_l": 12.34},
-        ),
-        (0xE3, "ff 50 0190", "backup_battery", {"battery_percent": 80, "battery_v": 4.0}),
-        (0xEE, "1f 2ee0 1068 09", "tracker_state", {"supply_mv": 12000, "battery_mv": 4200}),
-        (0x12, "01 00000007 01", "area_crossing", {"area_id": 7, "direction": 1}),
-        (0x13, "00000007 0063 01", "segment_time", {"duration_s": 99, "result": 1}),
-        (0x18, "0005 40", "abnormal_driving", {"behaviours": 5, "fatigue_percent": 64}),
-    ],
-)
-def test_items_have_the_fields_of_their_table(
-    item_id: int, wire: str, name: str, facts: dict[str, Any]
-) -> None:
-    found = find(LOCATION_ITEMS, Item(item_id, bytes.fromhex(wire)), 2013)
-    assert found is not None
-    entry, value = found
-    told = body_json(value, 2013)
-    if "tyres" in facts:
-        told["tyres"] = [tuple(tyre.values()) for tyre in told["tyres"]]
-    assert entry.name == name
-    assert {field: told[field] for field in facts} == facts
-
-
-@pytest.mark.parametrize(
-    ("item_id", "wire", "name", "value"),
-    [
-        (0x61, "1d74", "supply_v", 75.4),
-        (0x51, "80c8", "temperature_c", -20.0),
-        (0xF1, "00002ee0", "supply_mv", 12000),
-        (0xD5, "01a4", "battery_v", 4.2),
-        (0x06, "50", "battery_percent", 80),
-        (0xE1, "0078", "supply_v", 12.0),
-        (0xE1, "64", "battery_percent", 100),
-        (0xEB, "5554432b30383a3030", "time_zone", "UTC+08:00"),
-        (0xBC, "4c4920" + "00" * 13, "driver", "LI"),
-        (0x06, "8005", "compartment_temperature_c", -5),
-        (0xEB, "0004 00ce 06d6", "tracker_items", ((0x00CE, b"\x06\xd6"),)),
-        (0xF3, "0002 02 0168", "obd_items", ((0x0002, b"\x01\x68"),)),
-    ],
-)
-def test_items_of_vendors(item_id: int, wire: str, name: str, value: Any) -> None:
-    found = find(LOCATION_ITEMS, Item(item_id, bytes.fromhex(wire)), 2013)
-    assert found is not None
-    assert (found[0].name, found[1]) == (name, value)
-
-
-@pytest.mark.parametrize(
-    ("item_id", "wire", "name", "facts"),
-    [
-        (0x00B9, "02" + b"AA:BB,-50".hex(), "wifi", {"count": 2, "access_points": "AA:BB,-50"}),
-        (0x00D8, "01cc 00 2535 00001026", "cell", {"mcc": 460, "lac": 9525, "cell_id": 4134}),
-    ],
-)
-def test_items_of_trackers(item_id: int, wire: str, name: str, facts: dict[str, Any]) -> None:
-    found = find(TRACKER_ITEMS, Item(item_id, bytes.fromhex(wire)), 2013)
-    assert found is not None
-    told = body_json(found[1], 2013)
-    assert (found[0].name, {field: told[field] for field in facts}) == (name, facts)
-
-
-@pytest.mark.parametrize("item_id", [0x64, 0x65, 0x66, 0x67, 0x70])
-def test_four_bytes_under_the_ids_of_active_safety_are_somebody_elses(item_id: int) -> None:
-    assert find(LOCATION_ITEMS, Item(item_id, bytes(4)), 2013) is None
