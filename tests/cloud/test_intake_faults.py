@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, text
+from tests.cloud.recording_wire import WAIT_S, RecordingWire
 from tests.cloud.test_derive_runner import REFOLD, Scene, stay
-from tests.cloud.test_intake_chain import WAIT_S, RecordingWire
 
 from greenhaul_cloud.derive.worker import DeriveWorker
 from greenhaul_cloud.intake import schedule
