@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Table
 
 from greenhaul_cloud.store.batch import Heard
 from greenhaul_cloud.store.settling import Outcome
-from greenhaul_cloud.store.statements import insert_into
+from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import gateway_day, source_day
 from greenhaul_protocols.catalogue import TimeQuality
 from greenhaul_protocols.times import to_datetime
@@ -125,31 +125,29 @@ def _add(
         found.setdefault(key, dict.fromkeys(names, 0))[name] = count
 
 
+def _adding(table: Table, key: str, names: Sequence[str]) -> Upsert:
+    return Upsert(
+        table,
+        ["day", key, *names],
+        [key, "day"],
+        lambda new: {name: table.c[name] + new[name] for name in names},
+    )
+
+
+_OF_SOURCES = _adding(source_day, "source_id", SOURCE_COUNTS)
+_OF_GATEWAYS = _adding(gateway_day, "gateway_id", GATEWAY_COUNTS)
+
+
 def count_day(conn: Connection, day: date, counts: FlushCounts) -> None:
     """Add a flush to its day, sources and then gateways, each in order."""
-    _put(conn, source_day, day, "source_id", SOURCE_COUNTS, counts.by_source())
-    _put(conn, gateway_day, day, "gateway_id", GATEWAY_COUNTS, counts.by_gateway())
+    _OF_SOURCES.run(conn, _rows(day, SOURCE_COUNTS, counts.by_source()))
+    _OF_GATEWAYS.run(conn, _rows(day, GATEWAY_COUNTS, counts.by_gateway()))
 
 
-def _put(
-    conn: Connection,
-    table: Table,
-    day: date,
-    key: str,
-    names: Sequence[str],
-    found: Mapping[Key, Mapping[str, int]],
-) -> None:
-    rows = [
-        {"day": day, key: subject, **{name: found[subject].get(name, 0) for name in names}}
+def _rows(
+    day: date, names: Sequence[str], found: Mapping[Any, Mapping[str, int]]
+) -> list[tuple[Any, ...]]:
+    return [
+        (day.isoformat(), subject, *(found[subject].get(name, 0) for name in names))
         for subject in sorted(found)
     ]
-    if not rows:
-        return
-    statement = insert_into(conn, table)
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=[key, "day"],
-            set_={name: table.c[name] + statement.excluded[name] for name in names},
-        ),
-        rows,
-    )

@@ -7,6 +7,7 @@ partitions by day made a query without time bounds 200 times slower, and inserts
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from greenhaul_cloud.store import timescale
 from greenhaul_cloud.store.batch import Rows
 from greenhaul_cloud.store.claims import Claims
+from greenhaul_cloud.store.postgres_arrays import take_arrays
 from greenhaul_cloud.store.postgres_claims import PostgresClaims
 from greenhaul_cloud.store.postgres_copy import copy_data, fixed_first
 from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS, readings
@@ -36,6 +39,9 @@ ODD_BEFORE_DAYS, ODD_AFTER_DAYS = 400, 2
 _DAY_MS = 86_400_000
 # An entry takes 41 bytes in a dense index, 72 in one of halved pages; small ones are left alone.
 ENTRY_BYTES_MAX, REINDEX_BYTES_MIN = 55, 32 * 1024 * 1024
+# Known readings come in bursts, when a gateway sends again what it has no receipt for: so many
+# batches later the next one is tried as if all were new.
+STAGED_AFTER_KNOWN = 50
 # Classes of advisory locks; the second key says which one of the class.
 _LOCK_MIGRATION, _LOCK_FEED, _LOCK_VEHICLE, _LOCK_ODD = 0x6701, 0x6702, 0x6703, 0x6704
 
@@ -60,7 +66,8 @@ _NETWORK = {
 
 
 class PostgresDriver:
-    """COPY into a staging table, then INSERT … ON CONFLICT DO NOTHING; advisory locks."""
+    """COPY into the table when all is new; else into a staging table, and from there with
+    INSERT … ON CONFLICT DO NOTHING. Advisory locks."""
 
     # one snapshot for all a fold or an export reads
     read_options: Mapping[str, str] = {"isolation_level": "REPEATABLE READ"}
@@ -68,14 +75,20 @@ class PostgresDriver:
     migration_options: Mapping[str, str] = {}
     is_shared = True
 
+    def __init__(self) -> None:
+        self._has_timescale: bool | None = None  # not asked yet
+        self._staged: Counter[str] = Counter()  # batches of a kind that are to be staged
+
     def create_engine(self, url: str) -> Engine:
         """As `Driver.create_engine`; sessions speak UTC, so no instant leaves datetime's years."""
-        return create_engine(
+        engine = create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
             connect_args={"options": _SESSION, **_NETWORK},
             pool_size=16,
             pool_pre_ping=True,
         )
+        event.listen(engine, "connect", lambda connection, _record: take_arrays(connection))
+        return engine
 
     def check(self, engine: Engine) -> None:
         """As `Driver.check`."""
@@ -115,14 +128,19 @@ class PostgresDriver:
     def insert_new(self, conn: Connection, batch: Rows) -> NDArray[np.bool_]:
         """As `Driver.insert_new`."""
         kind = batch.kind.name
-        names = self._stage(conn, batch)
         odd = _odd(batch)
+        has_caught_up = not odd.all() and self._has_caught_up(conn, batch)
+        if not (odd.any() or has_caught_up) and self._copied_whole(conn, batch):
+            return np.ones(len(batch), np.bool_)
+        names = self._stage(conn, batch)
         is_new = np.zeros(len(batch), np.bool_)
         if not odd.all():
-            other = f"{kind}_odd" if self._has_caught_up(conn, batch) else None
+            other = f"{kind}_odd" if has_caught_up else None
             is_new |= self._move(conn, batch, f"{kind}_main", names, ~odd, other)
         if odd.any():
             is_new |= self._move(conn, batch, f"{kind}_odd", names, odd, f"{kind}_main")
+        if not is_new.all():
+            self._staged[kind] = STAGED_AFTER_KNOWN
         return is_new
 
     def delete_before(self, conn: Connection, kind: KindSpec, before_ms: int, rows_max: int) -> int:
@@ -186,21 +204,53 @@ class PostgresDriver:
         _, named = engine.dialect.create_connect_args(engine.url)
         return PostgresClaims(partial(psycopg.connect, **{**_NETWORK, **named}), idle_s)
 
+    def _copied_whole(self, conn: Connection, batch: Rows) -> bool:
+        """Put the batch straight into the main table, if all of it is new.
+
+        Half the work of staging, and nearly always right. What turns out to be known leaves dead
+        rows behind, so the batches after one with known readings are staged.
+        """
+        kind = batch.kind.name
+        if self._staged[kind]:
+            self._staged[kind] -= 1
+            return False
+        if self._has_timescale is None:
+            self._has_timescale = timescale.version(conn) is not None
+        if self._has_timescale:  # what a COPY finds in chunks of columns is the extension's secret
+            return False
+        try:
+            with conn.begin_nested():
+                self._copy(conn, f"{kind}_main", batch)
+        except IntegrityError:
+            self._staged[kind] = STAGED_AFTER_KNOWN
+            return False
+        return True
+
     def _stage(self, conn: Connection, batch: Rows) -> str:
         """Put the batch into an unlogged table of this session; the names of its columns."""
-        kind, table = batch.kind.name, readings[batch.kind.number]
+        kind = batch.kind.name
+        conn.exec_driver_sql(
+            f'CREATE TEMP TABLE IF NOT EXISTS "{kind}_staging" (LIKE "{kind}_main") '
+            "ON COMMIT DELETE ROWS"
+        )
+        # two batches of one kind in one transaction share the staging table
+        conn.exec_driver_sql(f'TRUNCATE "{kind}_staging"')
+        return self._copy(conn, f"{kind}_staging", batch)
+
+    def _copy(self, conn: Connection, into: str, batch: Rows) -> str:
+        """Copy the batch into a table; the names of its columns."""
+        table = readings[batch.kind.number]
         columns = fixed_first(table, batch.columns)
         names = ", ".join(f'"{column.name}"' for column in columns)
+        statement = f'COPY "{into}" ({names}) FROM STDIN (FORMAT binary)'
         driver: Any = conn.connection.driver_connection
-        with driver.cursor() as cursor:
-            cursor.execute(
-                f'CREATE TEMP TABLE IF NOT EXISTS "{kind}_staging" (LIKE "{kind}_main") '
-                "ON COMMIT DELETE ROWS"
-            )
-            # two batches of one kind in one transaction share the staging table
-            cursor.execute(f'TRUNCATE "{kind}_staging"')
-            with cursor.copy(f'COPY "{kind}_staging" ({names}) FROM STDIN (FORMAT binary)') as copy:
+        try:
+            with driver.cursor() as cursor, cursor.copy(statement) as copy:
                 copy.write(copy_data(table, columns))
+        except psycopg.Error as error:  # as SQLAlchemy names those of its own statements
+            raise DBAPIError.instance(
+                statement, None, error, psycopg.Error, connection_invalidated=driver.closed
+            ) from error
         return names
 
     def _has_caught_up(self, conn: Connection, batch: Rows) -> bool:

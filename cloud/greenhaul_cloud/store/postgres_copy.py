@@ -20,9 +20,9 @@ _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL = b"\xff\xff"
 _NULL = (-1).to_bytes(4, "big", signed=True)
 # PostgreSQL counts microseconds from 2000-01-01.
-_EPOCH_MS = 946_684_800_000
+EPOCH_MS = 946_684_800_000
 
-_DTYPES: dict[type[TypeEngine[Any]], str] = {
+DTYPES: dict[type[TypeEngine[Any]], str] = {
     Instant: ">i8", BigInteger: ">i8", Double: ">f8", Integer: ">i4", REAL: ">f4",
     SmallInteger: ">i2", Boolean: "u1",
 }  # fmt: skip
@@ -30,19 +30,19 @@ _DTYPES: dict[type[TypeEngine[Any]], str] = {
 
 def fixed_first(table: Table, columns: Iterable[ValueColumn]) -> list[ValueColumn]:
     """Columns of fixed width, then texts and bytes: the order `copy_data` writes."""
-    return sorted(columns, key=lambda one: type(table.c[one.name].type) not in _DTYPES)
+    return sorted(columns, key=lambda one: type(table.c[one.name].type) not in DTYPES)
 
 
 def copy_data(table: Table, columns: Sequence[ValueColumn]) -> bytes:
     """A whole COPY stream of these columns of a table, as `fixed_first` orders them."""
     kinds = [type(table.c[one.name].type) for one in columns]
-    fixed = [(kind, one) for kind, one in zip(kinds, columns, strict=True) if kind in _DTYPES]
+    fixed = [(kind, one) for kind, one in zip(kinds, columns, strict=True) if kind in DTYPES]
     others = columns[len(fixed) :]
     rows, ends = _fixed_rows(fixed, len(columns))
     if not others:
         return _HEAD + rows + _TAIL
     pieces: list[Iterator[bytes]] = [(rows[a:b] for a, b in pairwise(ends))]
-    pieces += [map(_sized, one.values) for one in others]
+    pieces += [map(sized, one.values) for one in others]
     return _HEAD + b"".join(part for row in zip(*pieces, strict=True) for part in row) + _TAIL
 
 
@@ -53,15 +53,15 @@ def _fixed_rows(
     count = len(columns[0][1].values)
     names = [("fields", ">i2")]
     for i, (kind, _) in enumerate(columns):
-        names += [(f"length{i}", ">i4"), (f"value{i}", _DTYPES[kind])]
+        names += [(f"length{i}", ">i4"), (f"value{i}", DTYPES[kind])]
     table = np.empty(count, np.dtype(names))
     table["fields"] = fields
     # which bytes of a row are there; made only when some are not
     is_there: NDArray[np.bool_] | None = None
     for i, (kind, one) in enumerate(columns):
-        width = np.dtype(_DTYPES[kind]).itemsize
+        width = np.dtype(DTYPES[kind]).itemsize
         values = np.asarray(one.values)
-        table[f"value{i}"] = (values - _EPOCH_MS) * 1000 if kind is Instant else values
+        table[f"value{i}"] = (values - EPOCH_MS) * 1000 if kind is Instant else values
         table[f"length{i}"] = width if one.present is None else np.where(one.present, width, -1)
         if one.present is not None:
             if is_there is None:
@@ -74,7 +74,8 @@ def _fixed_rows(
     return flat.tobytes(), [0, *accumulate(is_there.sum(axis=1).tolist())]
 
 
-def _sized(value: str | bytes | None) -> bytes:
+def sized(value: str | bytes | None) -> bytes:
+    """A text or bytes behind its length, as PostgreSQL sends and takes them."""
     if value is None:
         return _NULL
     data = value.encode() if isinstance(value, str) else value

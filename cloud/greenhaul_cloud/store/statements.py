@@ -16,6 +16,9 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+
+from greenhaul_cloud.store.postgres_arrays import array_data
 
 
 def insert_into(conn: Connection, table: Table) -> Any:
@@ -41,7 +44,8 @@ class Upsert:
     """`INSERT … ON CONFLICT DO UPDATE` of thousands of rows at once, declared once.
 
     PostgreSQL gets each column as one array, SQLite the rows without SQLAlchemy between: either is
-    many times faster than a statement a row. Columns are numbers, texts, bytes and instants.
+    many times faster than a statement a row. Columns are numbers, texts, bytes, instants, and dates
+    in ISO 8601.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Upsert:
         )
         from_arrays = postgresql.insert(table).from_select(list(columns), select(*arrays))
         of_row = sqlite.insert(table).values({name: bindparam(name) for name in columns})
-        self._postgres, self._sqlite = (
+        on_postgres, on_sqlite = (
             statement.on_conflict_do_update(
                 index_elements=list(keys),
                 set_=dict(changes(statement.excluded)),
@@ -69,8 +73,10 @@ class Upsert:
             )
             for statement in (from_arrays, of_row)
         )
-        compiled = self._sqlite.compile(dialect=sqlite.dialect())
-        self._text = str(compiled)
+        dialect = psycopg_dialect()  # type: ignore[no-untyped-call]
+        self._of_arrays = str(on_postgres.compile(dialect=dialect))
+        compiled = on_sqlite.compile(dialect=sqlite.dialect())
+        self._of_row = str(compiled)
         # a constant would be a parameter of its own: write literal_column("1")
         self._order = [columns.index(name) for name in compiled.positiontup or ()]
 
@@ -79,8 +85,8 @@ class Upsert:
         if not rows:
             return
         if conn.dialect.name == "postgresql":
-            arrays = map(list, zip(*rows, strict=True))
-            conn.execute(self._postgres, dict(zip(self._columns, arrays, strict=True)))
+            arrays = map(array_data, self._types, zip(*rows, strict=True))
+            conn.exec_driver_sql(self._of_arrays, dict(zip(self._columns, arrays, strict=True)))
         else:
             order = self._order
-            conn.exec_driver_sql(self._text, [tuple(row[i] for i in order) for row in rows])
+            conn.exec_driver_sql(self._of_row, [tuple(row[i] for i in order) for row in rows])
