@@ -1,9 +1,8 @@
 """The outbox file as an object: transactions over chunks, lanes and ranges. One thread owns it."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from greenhaul_edge.outbox import epochs, receipts, unclocked
@@ -12,19 +11,17 @@ from greenhaul_edge.outbox.chunks import (
     Batch,
     Priority,
     Row,
-    encode_chunks,
     insert_row,
     lane_of,
-    row_of,
 )
+from greenhaul_edge.outbox.entries import Entries, Span
 from greenhaul_edge.outbox.receipts import Ignored, Ledger, OldImage, Settlement, Verdict
 from greenhaul_edge.outbox.room import EVICT_ROWS, Bounds, Evicted, GraceRing, Limits, evict
-from greenhaul_edge.outbox.rows import load_ledger, meta, pack_pairs, save_lanes, set_meta
+from greenhaul_edge.outbox.rows import meta, pack_pairs, save_lanes, set_meta
 from greenhaul_edge.outbox.schema import DamagedFile, check_structure, open_file
 from greenhaul_edge.outbox.scrub import Scrub
 from greenhaul_protocols.catalogue import Reading, TimeQuality
 from greenhaul_protocols.errors import ConfigError
-from greenhaul_protocols.ranges import Pair
 from greenhaul_protocols.receipt import Receipt
 from greenhaul_protocols.topics import LANE_LIVE
 
@@ -34,7 +31,6 @@ _VACUUM_PAGES = 256
 _FOR_EVER_MS = 2**62
 
 Judge = Callable[[Ledger, Receipt], Verdict]
-Span = tuple[int | None, int | None]
 
 
 class OutboxFile:
@@ -62,13 +58,13 @@ class OutboxFile:
         self._connection = open_file(path)
         try:
             self._page_size = self._pragma("page_size")
-            self.ledger = Ledger(gateway, 0)
             if meta(self._connection, "epoch") is None:
-                with self._transaction():
+                with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
                     epochs.open_epoch(self._connection, now_ms)
                     set_meta(self._connection, "gateway", gateway)
             self._check_owner()
-            self.ledger = load_ledger(self._connection, gateway)
+            self._entries = Entries(self._connection, gateway, boot)
             self._grace = GraceRing(self._connection)
             self._scrub: Scrub | None = Scrub(self._connection, self.ledger)
         except BaseException:
@@ -78,6 +74,11 @@ class OutboxFile:
     def close(self) -> None:
         """Checkpoint and close."""
         self._connection.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The numbers of the open epoch, as committed; only this object changes them."""
+        return self._entries.ledger
 
     @property
     def size(self) -> int:
@@ -118,14 +119,14 @@ class OutboxFile:
                         lane = lane_of(reading, self.live_lanes)
                     groups.setdefault((lane, batch.priority), []).append(reading)
             for (lane, priority), readings in groups.items():
-                self._append(lane, readings, priority, now_ms)
+                self._entries.append(lane, readings, priority, now_ms)
             self._make_room(now_ms)
             self._save()
 
     def append_lost(self, count: int, span_ms: Span, reason: str, now_ms: int) -> None:
         """Number readings that could not be kept, and name them as dropped."""
         with self._transaction():
-            self._append_lost(count, span_ms, reason, now_ms)
+            self._entries.append_lost(count, span_ms, reason, now_ms)
             self._save()
 
     def frames_taken(self) -> int:
@@ -215,7 +216,7 @@ class OutboxFile:
         with self._transaction():
             epochs.close_epoch(self._connection, epoch, reason, now_ms)
             record = epochs.dropped(self.gateway, epoch, LANE_LIVE, reason, now_ms)
-            self._append(LANE_LIVE, [record], Priority.KEPT, now_ms)
+            self._entries.append(LANE_LIVE, [record], Priority.KEPT, now_ms)
             self._save()
 
     def tidy(self, now_ms: int, *, is_clock_known: bool = True) -> bool:
@@ -248,7 +249,7 @@ class OutboxFile:
             with self._transaction():
                 given_up: dict[int, Evicted] = {}
                 evict(self._connection, self.ledger, given_up, before_ms)
-                self._name(given_up, "too old", now_ms)
+                self._entries.name(given_up, "too old", now_ms)
                 self._save()
 
     def make_way(self, now_ms: int) -> None:
@@ -264,7 +265,7 @@ class OutboxFile:
     def give_up(self, lane: int, first: int, last: int, reason: str, now_ms: int) -> None:
         """Readings that cannot be read or sent: delete their rows, name them in a `Dropped`."""
         with self._transaction():
-            self._give_up(lane, first, last, reason, now_ms)
+            self._entries.give_up(lane, first, last, reason, now_ms)
             self._save()
 
     def map_clock(
@@ -281,9 +282,9 @@ class OutboxFile:
         with self._transaction():
             for row, readings in unclocked.take(self._connection, self.boot, offset_ms, quality):
                 priority = Priority(row.priority)
-                self._append(LANE_LIVE, readings, priority, now_ms, boot=row.boot)
+                self._entries.append(LANE_LIVE, readings, priority, now_ms, boot=row.boot)
                 damaged = 0 if readings else row.readings
-                self._append_lost(damaged, (None, None), "damaged on the disk", now_ms)
+                self._entries.append_lost(damaged, (None, None), "damaged on the disk", now_ms)
                 rows += 1
             self._save()
         return rows
@@ -297,58 +298,6 @@ class OutboxFile:
         if owner != self.gateway:
             raise ConfigError(f"{self.path}: belongs to gateway {owner!r}, not {self.gateway!r}")
 
-    def _append(
-        self,
-        lane: int,
-        readings: Sequence[Reading],
-        priority: Priority,
-        now_ms: int,
-        *,
-        boot: int | None = None,
-    ) -> None:
-        for part, body in encode_chunks(readings) if readings else ():
-            first = self.ledger.lane(lane).append(len(part))
-            row = row_of(
-                lane,
-                part,
-                body,
-                first=first,
-                priority=priority,
-                boot=boot or self.boot,
-                now_ms=now_ms,
-            )
-            insert_row(self._connection, row)
-
-    def _append_dropped(
-        self,
-        lane: int,
-        ranges: Iterable[Pair],
-        reason: str,
-        now_ms: int,
-        span_ms: Span = (None, None),
-    ) -> None:
-        blank = epochs.dropped(self.gateway, self.ledger.epoch, lane, reason, now_ms)
-        blank = replace(blank, lane=lane, from_time_ms=span_ms[0], to_time_ms=span_ms[1])
-        readings = [replace(blank, first=first, last=last) for first, last in ranges]
-        if readings:
-            count = sum((r.last or 0) - (r.first or 0) + 1 for r in readings)
-            log.warning("dropped lane=%d readings=%d reason=%r", lane, count, reason)
-            self._append(LANE_LIVE, readings, Priority.KEPT, now_ms)
-
-    def _append_lost(self, count: int, span_ms: Span, reason: str, now_ms: int) -> None:
-        if count:
-            lane = self.ledger.lane(LANE_LIVE)
-            first = lane.append(count)
-            ranges = lane.give_up(first, first + count - 1)
-            self._append_dropped(LANE_LIVE, ranges, reason, now_ms, span_ms)
-
-    def _give_up(self, lane: int, first: int, last: int, reason: str, now_ms: int) -> None:
-        self._connection.execute(
-            'DELETE FROM chunk WHERE lane = ? AND first >= ? AND first + "count" - 1 <= ?',
-            (lane, first, last),
-        )
-        self._append_dropped(lane, self.ledger.lane(lane).give_up(first, last), reason, now_ms)
-
     def _settle(self, settlement: Settlement, now_ms: int) -> None:
         receipts.settle(self.ledger, settlement)
         for change in settlement.lanes:
@@ -358,7 +307,7 @@ class OutboxFile:
             for first, last in change.settled:
                 self._grace.put(lane, first, last, now_ms)
             reason = f"delivered to store {settlement.store_id:x}"
-            self._append_dropped(lane, change.lost, reason, now_ms)
+            self._entries.append_dropped(lane, change.lost, reason, now_ms)
         set_meta(self._connection, "revisions", pack_pairs(self.ledger.revisions.items()).hex())
         set_meta(self._connection, "receipt_ms", str(now_ms))
         self._save()
@@ -375,30 +324,17 @@ class OutboxFile:
         while self.size > limits.evict_to_size:
             if not evict(self._connection, self.ledger, given_up, _FOR_EVER_MS):
                 break
-        self._name(given_up, "outbox full", now_ms)
+        self._entries.name(given_up, "outbox full", now_ms)
         while self.size > limits.evict_above_size:
             count = unclocked.evict(self._connection, EVICT_ROWS)
             if not count:
                 break
-            self._append_lost(count, (None, None), "outbox full", now_ms)
-
-    def _name(self, given_up: dict[int, Evicted], reason: str, now_ms: int) -> None:
-        for lane, evicted in given_up.items():
-            span_ms = evicted.span_ms or (None, None)
-            self._append_dropped(lane, evicted.ranges, reason, now_ms, span_ms)
+            self._entries.append_lost(count, (None, None), "outbox full", now_ms)
 
     def _begin_again(self, lane: int, reason: str, now_ms: int) -> None:
-        """A new epoch; rows keep their readings and get new numbers, lane by lane, in order."""
-        old = self.ledger
         log.error("new epoch: outbox %s; everything held is sent again", reason)
-        epochs.close_epoch(self._connection, old.epoch, reason, now_ms)
-        epoch = epochs.open_epoch(self._connection, now_ms)
-        self.ledger = Ledger(self.gateway, epoch, {}, old.revisions)
+        self._entries.begin_again(lane, reason, now_ms)
         self._grace.clear()
-        for held_lane, count in epochs.renumber(self._connection).items():
-            self.ledger.lane(held_lane).append(count)
-        unknown = epochs.dropped(self.gateway, old.epoch, lane, reason, now_ms)
-        self._append(LANE_LIVE, [unknown], Priority.KEPT, now_ms)
         self.is_sending = False
         self._scrub = None
         self._save()
@@ -419,7 +355,7 @@ class OutboxFile:
             return False
         for lane, first, last in self._scrub.step(self.ledger):
             with self._transaction():
-                self._give_up(lane, first, last, "damaged on the disk", now_ms)
+                self._entries.give_up(lane, first, last, "damaged on the disk", now_ms)
                 self._save()
         if self._scrub.is_done:
             self._scrub = None
@@ -433,7 +369,7 @@ class OutboxFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commit, or roll back and read the ledger again: it may have been changed half way."""
+        """Commit, or roll back and read again what may have been changed half way."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -441,9 +377,8 @@ class OutboxFile:
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if self.ledger.epoch:
-                self.ledger = load_ledger(self._connection, self.gateway)
-                self._grace.reload()
+            self._entries.reload()
+            self._grace.reload()
             raise
 
     def _pragma(self, name: str) -> int:
