@@ -17,7 +17,7 @@ from greenhaul_cloud.store import write as store_write
 from greenhaul_cloud.store.inspection import Accepted
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.outbox import receipts
-from greenhaul_edge.outbox.file import OutboxFile
+from greenhaul_edge.outbox.entries import Entries
 from greenhaul_edge.outbox.receipts import Ledger, Verdict
 from greenhaul_edge.outbox.writer import Outbox
 from greenhaul_edge.uplink.schedule import Schedule
@@ -144,7 +144,7 @@ def do_not_know_an_old_image(run: Run) -> None:
 
 def evict_without_a_word(run: Run) -> None:
     """What is given up is not named."""
-    run.patch(OutboxFile, "_append_dropped", lambda *_arguments, **_more: None)
+    run.patch(Entries, "append_dropped", lambda *_arguments, **_more: None)
 
 
 def never_send_again(run: Run) -> None:
