@@ -131,6 +131,8 @@ def test_the_command_writes_and_reads(tmp_path: Path, capsys: pytest.CaptureFixt
     config.write_text('[store]\nurl = "sqlite:///c.db"\n')
     rest = ["-c", str(config)]
     folder = str(tmp_path / "a")
+    assert main(["archive", folder, *rest]) == 2  # there is no store yet
+    assert main(["migrate", *rest]) == 0
     assert main(["archive", folder, "--from", "2026-11-01T00:00:00+08:00", *rest]) == 0
     assert main(["archive", folder, *rest]) == 2
     assert main(["archive", str(tmp_path / "b"), "--from", "yesterday", *rest]) == 2

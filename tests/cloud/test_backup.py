@@ -135,6 +135,8 @@ def test_commands_back_up_and_restore(
     (tmp_path / "one.toml").write_text('[store]\nurl = "sqlite:///one.db"\n')
     (tmp_path / "two.toml").write_text('[store]\nurl = "sqlite:///two.db"\n')
     one, two, file = (str(tmp_path / name) for name in ("one.toml", "two.toml", "b"))
+    assert main(["backup", file, "-c", one]) == 2  # nothing there: a wrong URL, more likely
+    assert list(tmp_path.glob("one.db*")) == []
     assert main(["gateway", "add", "gw-9", "-c", one]) == 0
     assert main(["backup", file, "-c", one]) == 0
     assert main(["backup", file, "-c", one]) == 2

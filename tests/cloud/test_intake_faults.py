@@ -169,6 +169,28 @@ def test_a_database_that_only_reads_for_a_while_sets_nothing_aside(
     assert (lane.stored, lane.quarantined) == (1, 0)
 
 
+def test_a_database_of_another_version_sets_nothing_aside(
+    kit: Kit, store: Store, start: Callable[..., Intake]
+) -> None:
+    """Migrated by a newer collector, or with a right taken away: not these blocks' fault."""
+    kit.register(store)
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms)])
+    intake = start()
+    with store.write() as conn:
+        conn.execute(text("ALTER TABLE latest RENAME TO newest"))
+    try:
+        intake.give(1, "gw-1", outbox.block(1, 1))
+        while not intake.retries:
+            threading.Event().wait(0.01)  # the worker's own pace
+        assert intake.worker.fault is not None
+    finally:
+        with store.write() as conn:
+            conn.execute(text("ALTER TABLE newest RENAME TO latest"))
+    assert intake.next("ack") == 1
+    lane = lane_of(kit, store)
+    assert (lane.stored, lane.quarantined) == (1, 0)
+
+
 def test_poison_is_settled_and_kept_and_damage_settles_nothing(
     kit: Kit, store: Store, start: Callable[..., Intake]
 ) -> None:

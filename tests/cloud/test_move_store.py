@@ -79,6 +79,6 @@ def test_what_does_not_agree_is_not_kept(
 def test_other_ways_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "c.toml"
     config.write_text('[store]\nurl = "sqlite:///c.db"\n')
-    for url in (f"sqlite:///{tmp_path}/d.db", "postgresql://u:secret@127.0.0.1/x"):
+    for url in (f"sqlite:///{tmp_path}/d.db", "postgresql://u:secret@127.0.0.1/x", "rubbish"):
         assert main(["move-store", "--to", url, "-c", str(config)]) == 2
     assert "secret" not in capsys.readouterr().err

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Index, MetaData, create_engine, insert, select, text
+from sqlalchemy import Connection, Index, MetaData, create_engine, insert, inspect, select, text
+from sqlalchemy.engine import make_url
+from tests.postgres_server import find_programs, running
 
 from greenhaul_cloud.store import sqlite, timescale
-from greenhaul_cloud.store.engine import Store, migrate, open_store
+from greenhaul_cloud.store.engine import STORES, Store, describe_store, migrate, open_store
+from greenhaul_cloud.store.migrating import upgrade
 from greenhaul_cloud.store.tables import enterprise, metadata, readings
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
@@ -82,14 +85,34 @@ def test_a_newer_schema_is_refused_with_advice(kit: Kit, store_url: str) -> None
         migrate(store_url)
 
 
-def test_somebody_elses_database_is_refused(kit: Kit, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/other.db"
-    engine = create_engine(url)
+def test_somebody_elses_database_is_refused(kit: Kit, store_url: str) -> None:
+    """Not opened, not called well, and above all not given our tables."""
+    engine = STORES[make_url(store_url).get_backend_name()]().create_engine(store_url)
     with engine.begin() as conn:
         conn.execute(text("CREATE TABLE theirs (id INTEGER)"))
+    for touch in (lambda url: open_store(url, kit.now_ms), describe_store, migrate):
+        with pytest.raises(ConfigError, match="of its own"):
+            touch(store_url)
+    with engine.connect() as conn:
+        assert inspect(conn).get_table_names() == ["theirs"]
     engine.dispose()
-    with pytest.raises(ConfigError, match="greenhaul-cloud migrate"):
-        open_store(url, kit.now_ms)
+
+
+def test_a_store_that_waits_for_a_migration_is_not_called_well(store_url: str) -> None:
+    engine = STORES[make_url(store_url).get_backend_name()]().create_engine(store_url)
+    with engine.begin() as conn:
+        upgrade(conn, "0002")
+    engine.dispose()
+    with pytest.raises(ConfigError, match=r"0002.* run: greenhaul-cloud migrate"):
+        describe_store(store_url)
+
+
+def test_what_only_keeps_a_store_makes_none(kit: Kit, store_url: str) -> None:
+    with pytest.raises(ConfigError, match="no store at"):
+        open_store(store_url, kit.now_ms, may_make=False)
+    assert describe_store(store_url).endswith((", not made yet", ", empty"))
+    open_store(store_url, kit.now_ms).close()
+    open_store(store_url, kit.now_ms, may_make=False).close()
 
 
 @pytest.mark.parametrize(
@@ -137,6 +160,16 @@ def test_postgres_without_durable_commits_does_not_open(
             conn.execute(text(f'ALTER ROLE "{role}" RESET synchronous_commit'))
 
 
+def test_postgres_that_does_not_wait_for_its_disk_does_not_open(kit: Kit) -> None:
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL to start without fsync")
+    with running(programs, "fsync=off") as dsn:
+        for touch in (lambda url: open_store(url, kit.now_ms), describe_store):
+            with pytest.raises(ConfigError, match="fsync = off"):
+                touch(dsn)
+
+
 def test_a_failed_transaction_leaves_nothing(kit: Kit, store: Store) -> None:
     row = {"id": "e", "name": "E", "created_at": kit.now_ms}
 
@@ -151,10 +184,12 @@ def test_a_failed_transaction_leaves_nothing(kit: Kit, store: Store) -> None:
         assert conn.execute(select(enterprise)).all() == []
 
 
-def test_errors_say_whether_to_wait_or_to_give_up(kit: Kit, store: Store, tmp_path: Path) -> None:
+def test_errors_say_whether_to_wait_or_to_give_up(kit: Kit, store: Store) -> None:
     row = {"id": "e", "name": None, "created_at": kit.now_ms}
     with pytest.raises(Rejected), store.write() as conn:
         conn.execute(insert(enterprise).values(row))
+    with pytest.raises(Unavailable), store.write() as conn:
+        conn.execute(text("DELETE FROM a_table_of_another_version"))
     with pytest.raises(Unavailable):
         open_store("postgresql://nobody@127.0.0.1:1/none", kit.now_ms)
 

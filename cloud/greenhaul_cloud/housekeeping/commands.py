@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
@@ -73,7 +74,7 @@ def run_archive(config: CloudConfig, args: argparse.Namespace) -> int:
     if to_ms is not None and from_ms > to_ms:
         raise ConfigError("--to: lies before --from")
     now_ms = system_now_ms()
-    with _shown() as progress, _opened(config, now_ms) as store:
+    with _shown() as progress, _opened(config, now_ms, may_make=args.read) as store:
         if args.read:
             rows = read_archive(store, args.folder, now_ms, progress)
         else:
@@ -85,7 +86,10 @@ def run_archive(config: CloudConfig, args: argparse.Namespace) -> int:
 
 def run_move(config: CloudConfig, args: argparse.Namespace) -> int:
     """Moves an SQLite store into an empty PostgreSQL database."""
-    target = make_url(args.to)
+    try:
+        target = make_url(args.to)
+    except ArgumentError:
+        raise ConfigError("--to: write postgresql://HOST/NAME") from None
     if target.password:
         raise ConfigError("--to: keep the password out of the URL: --to-password-file")
     if args.to_password_file:
@@ -109,8 +113,10 @@ def run_retain(config: CloudConfig, _args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _opened(config: CloudConfig, now_ms: int) -> Iterator[Store]:
-    store = open_store(config.store.full_url, now_ms, timezone=config.derive.timezone)
+def _opened(config: CloudConfig, now_ms: int, *, may_make: bool = False) -> Iterator[Store]:
+    store = open_store(
+        config.store.full_url, now_ms, timezone=config.derive.timezone, may_make=may_make
+    )
     try:
         yield store
     finally:

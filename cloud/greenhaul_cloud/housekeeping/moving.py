@@ -33,15 +33,15 @@ Sum = tuple[int, int]  # how many rows, and the sum of their digests
 def move_store(source_url: str, target_url: str, now_ms: int, progress: Progress) -> dict[str, int]:
     """Move everything; how many rows of each table.
 
-    Raises ConfigError for other engines or a target that is not empty, Rejected when the two do
-    not agree afterwards (nothing is committed then), Unavailable.
+    Raises ConfigError for other engines, no store, or a target that is not empty, Rejected when
+    the two do not agree afterwards (nothing is committed then), Unavailable.
     """
     engines = [make_url(url).get_backend_name() for url in (source_url, target_url)]
     if engines != ["sqlite", "postgresql"]:
         raise ConfigError(
             f"a store moves from sqlite to postgresql, not from {' to '.join(engines)}"
         )
-    source = open_store(source_url, now_ms)
+    source = open_store(source_url, now_ms, may_make=False)
     try:
         with source.write() as old, empty_database(target_url) as new:
             upgrade(new)

@@ -39,9 +39,10 @@ log = logging.getLogger(__name__)
 
 STORES: dict[str, type[Driver]] = {"sqlite": SqliteDriver, "postgresql": PostgresDriver}
 
-# SQLSTATE classes that say these data will never be accepted: not supported, cardinality, data,
-# integrity, syntax or access, limits of a row or an index.
-_DATA_STATES = ("0A", "21", "22", "23", "42", "54")
+# SQLSTATE classes that say these data will never be accepted: cardinality, data, integrity, limits
+# of a row or an index. Not those of a database that is other than our statements expect (42, 0A: a
+# right taken away, a table changed by a newer version): that is mended, and nothing set aside.
+_DATA_STATES = ("21", "22", "23", "54")
 
 # Claims of a process the database has not heard of for so long are lost. Folding what is claimed at
 # a time takes less.
@@ -110,15 +111,19 @@ class Store:
         self._engine.dispose()
 
 
-def open_store(url: str, now_ms: int, *, timezone: str = "Asia/Shanghai") -> Store:
-    """The store at `url`; an empty database gets its schema first. timezone: whose days it counts.
+def open_store(
+    url: str, now_ms: int, *, timezone: str = "Asia/Shanghai", may_make: bool = True
+) -> Store:
+    """The store at `url`; an empty database gets its schema first, if may_make.
 
-    Raises ConfigError for a URL, setting or schema we must not run with, Unavailable when the
-    database does not answer.
+    timezone: whose days it counts. Raises ConfigError for a URL, setting or schema we must not run
+    with, or when there is no store, Unavailable when the database does not answer.
     """
     driver = _driver_of(url)
     engine = driver.create_engine(url)
     try:
+        if not may_make:
+            _require_made(url, driver, engine)
         with _named_errors():
             driver.check(engine)
             with engine.connect() as conn:
@@ -139,20 +144,21 @@ def open_store(url: str, now_ms: int, *, timezone: str = "Asia/Shanghai") -> Sto
 def describe_store(url: str) -> str:
     """What is at `url`, for people: engine, version, extension, schema. Makes nothing.
 
-    Raises ConfigError for a URL or a setting we must not run with, Unavailable when the database
-    does not answer.
+    Raises ConfigError for a URL, setting or schema we must not run with, Unavailable when the
+    database does not answer.
     """
     driver = _driver_of(url)
-    file = make_url(url).database
-    if isinstance(driver, SqliteDriver) and file and not Path(file).exists():
-        return "SQLite, not made yet"
     engine = driver.create_engine(url)
     try:
+        if _is_missing_file(url, driver):
+            return "SQLite, not made yet"
         with _named_errors():
             driver.check(engine)
             with engine.connect() as conn:
-                schema = "empty" if is_empty(conn) else f"schema {revision_of(conn) or 'not ours'}"
-                return f"{driver.describe(conn)}, {schema}"
+                if is_empty(conn):
+                    return f"{driver.describe(conn)}, empty"
+                require_current(conn)
+                return f"{driver.describe(conn)}, schema {revision_of(conn)}"
     finally:
         engine.dispose()
 
@@ -204,6 +210,21 @@ def _driver_of(url: str) -> Driver:
     if backend not in STORES:
         raise ConfigError(f"store.url: {backend!r} is unknown; use {' or '.join(STORES)}")
     return STORES[backend]()
+
+
+def _is_missing_file(url: str, driver: Driver) -> bool:
+    """Whether to connect would make a file."""
+    return isinstance(driver, SqliteDriver) and not Path(make_url(url).database or "").exists()
+
+
+def _require_made(url: str, driver: Driver, engine: Engine) -> None:
+    """Raises ConfigError when nothing is there: an empty store kept safe is a wrong URL unseen."""
+    is_missing = _is_missing_file(url, driver)
+    if not is_missing:
+        with _named_errors(), engine.connect() as conn:
+            is_missing = is_empty(conn)
+    if is_missing:
+        raise ConfigError(f"store.url: there is no store at {_hide(url)} yet")
 
 
 def _hide(url: str) -> str:

@@ -16,6 +16,8 @@ from greenhaul_protocols.errors import ConfigError
 
 # Where Alembic notes the schema's version.
 VERSION_TABLE = "alembic_version"
+# A table of every version of ours, and of nobody else.
+_OURS = "store_identity"
 
 
 def is_empty(conn: Connection) -> bool:
@@ -25,15 +27,13 @@ def is_empty(conn: Connection) -> bool:
 
 def require_current(conn: Connection) -> None:
     """Raises ConfigError unless the schema is this version's, and says what to do."""
-    found = revision_of(conn)
-    head = _scripts().get_current_head()
-    if found == head:
-        return
-    _require_known(found)
-    raise ConfigError(
-        f"store.url: the schema is {found or 'not ours'}, this version needs {head}; "
-        "run: greenhaul-cloud migrate"
-    )
+    _require_known(conn)
+    found, head = revision_of(conn), _scripts().get_current_head()
+    if found != head:
+        raise ConfigError(
+            f"store.url: the schema is {found}, this version needs {head}; "
+            "run: greenhaul-cloud migrate"
+        )
 
 
 def revision_of(conn: Connection) -> str | None:
@@ -42,18 +42,31 @@ def revision_of(conn: Connection) -> str | None:
 
 
 def upgrade(conn: Connection, to: str = "head") -> None:
-    """Run the missing migrations. Raises ConfigError for a database of a newer version."""
-    _require_known(revision_of(conn))
+    """Run the missing migrations, on an empty database all of them.
+
+    Raises ConfigError for a database of a newer version, or of somebody else.
+    """
+    if not is_empty(conn):
+        _require_known(conn)
     if to != "head":
-        _require_known(to)
+        _require_revision(to)
     config = _config()
     config.attributes["connection"] = conn
     command.upgrade(config, to)
 
 
-def _require_known(revision: str | None) -> None:
+def _require_known(conn: Connection) -> None:
+    if not inspect(conn).has_table(_OURS):
+        raise ConfigError(
+            "store.url: the tables of something else are there; give greenhaul a database of its "
+            "own"
+        )
+    _require_revision(revision_of(conn))
+
+
+def _require_revision(revision: str | None) -> None:
     known = {script.revision for script in _scripts().walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision not in known:
         raise ConfigError(
             f"store.url: the schema {revision} was written by a newer greenhaul; update this one"
         )
