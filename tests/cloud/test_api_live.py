@@ -17,7 +17,7 @@ from sqlalchemy import update
 from tests.cloud.api_city import PASSWORD, WAIT_S, City
 
 from greenhaul_cloud.api import live
-from greenhaul_cloud.api.hub import Board
+from greenhaul_cloud.api.hub import Board, texts_of
 from greenhaul_cloud.store import tables
 
 
@@ -214,12 +214,12 @@ def test_a_slow_watcher_misses_beats_not_news() -> None:
     board = Board()
     rendered: list[str] = []
 
-    def render(value: str) -> str:
-        rendered.append(value)
-        return value
+    def render(values: list[str]) -> list[str]:
+        rendered.extend(values)
+        return values
 
     def shown(beat: int) -> list[str]:
-        return [entry.text(render) for entry in board.since(beat)]
+        return texts_of(board.since(beat), render)
 
     for beat in range(1, 100):
         board.update(beat, [("v1", f"v1 at {beat}", beat), ("v2", "v2", "still")])

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
 
+from greenhaul_cloud.api.columns import json_text, number_texts, time_texts
 from greenhaul_cloud.store.tracks import EXPORT_FIELDS, Float64s, TrackColumns
 from greenhaul_protocols.catalogue import KIND_OF, Position, TimeQuality
 from greenhaul_protocols.times import format_time
@@ -29,16 +29,18 @@ RAW_HEADER = ("source", "device_time", "received_time", "stored_time", "time_qua
 def csv_lines(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
     """CSV with a header; `fences evaluate --tracks` reads it."""
     yield _csv([CSV_HEADER])
+    vehicle_cell = _csv_cell(vehicle_id)
     for chunk in chunks:
-        columns = [_values(name, chunk.values[name]) for name in EXPORT_FIELDS]
+        source_cells = list(map(_csv_cell, chunk.sources))
         rows = zip(
-            map(format_time, chunk.device_time_ms.tolist()),
-            *columns,
-            map(format_time, chunk.received_time_ms.tolist()),
-            (chunk.sources[number] for number in chunk.source.tolist()),
+            repeat(vehicle_cell, len(chunk)),
+            time_texts(chunk.device_time_ms),
+            *(_csv_cells(name, chunk.values[name]) for name in EXPORT_FIELDS),
+            time_texts(chunk.received_time_ms),
+            (source_cells[number] for number in chunk.source.tolist()),
             strict=True,
         )
-        yield _csv((vehicle_id, *row) for row in rows)
+        yield "\n".join(map(",".join, rows)) + "\n"
 
 
 def raw_csv_lines(source: str, chunks: Iterable[Sequence[Sequence[Any]]]) -> Iterator[str]:
@@ -79,7 +81,7 @@ def _feature(vehicle_id: str, chunk: TrackColumns, run: slice) -> str:
     latitude, longitude = (chunk.values[name][run] for name in ("latitude_deg", "longitude_deg"))
     vertices = np.column_stack((longitude, latitude)).tolist()
     is_line = len(vertices) > 1
-    return json.dumps(
+    return json_text(
         {
             "type": "Feature",
             "geometry": {
@@ -89,22 +91,24 @@ def _feature(vehicle_id: str, chunk: TrackColumns, run: slice) -> str:
             "properties": {
                 "vehicle_id": vehicle_id,
                 "source": chunk.sources[int(chunk.source[run.start])],
-                "device_time": [format_time(at) for at in chunk.device_time_ms[run].tolist()],
-                **{name: _values(name, chunk.values[name][run]) for name in _VERTEX_FIELDS},
+                "device_time": time_texts(chunk.device_time_ms[run]),
+                **{name: chunk.values[name][run].tolist() for name in _VERTEX_FIELDS},
             },
-        },
-        ensure_ascii=False,
-        separators=(",", ":"),
+        }
     )
 
 
-def _values(name: str, column: Float64s) -> list[float | int | None]:
-    """A column as JSON and CSV say it: NaN is null, whole numbers are whole."""
-    is_whole = _SPECS[name].per_unit == 1
-    return [
-        None if value != value else int(value) if is_whole else value  # NaN
-        for value in column.tolist()
-    ]
+def _csv_cells(name: str, column: Float64s) -> list[str]:
+    """(n,) numbers, an empty cell for NaN."""
+    cells = number_texts(column, is_whole=_SPECS[name].per_unit == 1)
+    for i in np.flatnonzero(np.isnan(column)).tolist():
+        cells[i] = ""
+    return cells
+
+
+def _csv_cell(text: str) -> str:
+    """A text that may hold commas and quotes."""
+    return _csv([[text]])[:-1]
 
 
 def _plain(value: object) -> object:

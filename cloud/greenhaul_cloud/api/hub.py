@@ -48,13 +48,16 @@ class Entry:
     value: Any
     word: Any
     beat: int
-    _text: str | None = None
+    text: str | None = None
 
-    def text(self, render: Callable[[Any], str]) -> str:
-        """The value as watchers get it, rendered once for all of them."""
-        if self._text is None:
-            self._text = render(self.value)
-        return self._text
+
+def texts_of(entries: Sequence[Entry], render: Callable[[list[Any]], list[str]]) -> list[str]:
+    """Values as watchers get them, each rendered once for all of them."""
+    unwritten = [entry for entry in entries if entry.text is None]
+    rendered = render([entry.value for entry in unwritten])
+    for entry, text in zip(unwritten, rendered, strict=True):
+        entry.text = text
+    return [entry.text for entry in entries if entry.text is not None]
 
 
 @dataclass(slots=True)
@@ -189,6 +192,5 @@ def _violation_ids(entries: Sequence[Any]) -> list[int]:
 
 
 def _word(one: Whereabouts) -> tuple[Any, ...]:
-    row = one.reading
-    seen = (row["device_time"], row["digest"], row["source"], row["plate"], row["enterprise_id"])
+    seen = (one.device_time, one.digest, one.source, one.plate, one.enterprise_id)
     return (*seen, one.state, one.is_violating)

@@ -10,19 +10,19 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import RowMapping
 
+from greenhaul_cloud.api.columns import json_text
 from greenhaul_cloud.api.context import ApiContext, Context
 from greenhaul_cloud.api.findings import ViolationShape, show_violation
 from greenhaul_cloud.api.gateways import GatewayFigures
 from greenhaul_cloud.api.guard import BearerHeader, Caller, SessionCookie, identify, principal_of
-from greenhaul_cloud.api.hub import ITEMS_MAX
+from greenhaul_cloud.api.hub import ITEMS_MAX, texts_of
 from greenhaul_cloud.api.positions import (
     Box,
     BoxQuery,
     Place,
-    PositionProperties,
     is_inside,
     place_of,
-    show_position,
+    show_positions,
 )
 from greenhaul_cloud.api.problems import Problem
 from greenhaul_cloud.api.shapes import ROW_ID_MAX
@@ -68,11 +68,11 @@ class _Watcher:
             self._after = hub.feed_end
             yield f"id: {self._after}\n\n"
         positions = [
-            entry.text(_show_position)
+            entry
             for entry in hub.positions.since(since)
             if scope.admits(entry.value.enterprise_id) and self._sees(place_of(entry.value))
         ]
-        for event in _events("positions", positions):
+        for event in _events("positions", texts_of(positions, _show_positions)):
             yield event
         while self._after < hub.feed_end:
             before = self._after
@@ -86,7 +86,7 @@ class _Watcher:
         if gateways and self._box is not None:
             near = self._gateways_near()
             gateways = [entry for entry in gateways if entry.value["id"] in near]
-        for event in _events("gateways", [entry.text(_show_gateway) for entry in gateways]):
+        for event in _events("gateways", texts_of(gateways, _show_gateways)):
             yield event
 
     def _sees(self, place: Place) -> bool:
@@ -101,23 +101,19 @@ class _Watcher:
     def _gateways_near(self) -> set[str | None]:
         """Gateways that carried the newest position of anybody in the box."""
         entries = self._hub.positions.entries.values()
-        return {
-            entry.value.reading["gateway_id"]
-            for entry in entries
-            if self._sees(place_of(entry.value))
-        }
+        return {entry.value.gateway_id for entry in entries if self._sees(place_of(entry.value))}
 
 
-def _show_position(one: Whereabouts) -> str:
-    return PositionProperties.model_validate(show_position(one)).model_dump_json()
+def _show_positions(several: list[Whereabouts]) -> list[str]:
+    return list(map(json_text, show_positions(several)))
 
 
 def _show_violation(row: RowMapping) -> str:
     return ViolationShape.model_validate(show_violation(row)).model_dump_json()
 
 
-def _show_gateway(figures: dict[str, Any]) -> str:
-    return GatewayFigures.model_validate(figures).model_dump_json()
+def _show_gateways(several: list[dict[str, Any]]) -> list[str]:
+    return [GatewayFigures.model_validate(figures).model_dump_json() for figures in several]
 
 
 def _events(name: str, items: list[str]) -> Iterator[str]:

@@ -4,16 +4,17 @@ Each takes what `exports.csv_lines` takes. A run is uninterrupted and of one sou
 no line is drawn.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
+
+from greenhaul_cloud.api.columns import json_text, number_texts, time_texts
 from greenhaul_cloud.api.exports import runs_of
 from greenhaul_cloud.arrow import load_arrow
 from greenhaul_cloud.store.tracks import EXPORT_FIELDS, TrackColumns
-from greenhaul_protocols.times import format_time
 
 _PART_BYTES = 1 << 16
 _GPX = "http://www.topografix.com/GPX/1/1"
@@ -28,7 +29,7 @@ def gpx_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
     for chunk, run in _runs(chunks):
         yield "<trkseg>" + "".join(
             f'<trkpt lat="{latitude}" lon="{longitude}">'
-            f"{'' if altitude is None else f'<ele>{altitude}</ele>'}<time>{time}</time></trkpt>\n"
+            f"{'' if altitude == 'null' else f'<ele>{altitude}</ele>'}<time>{time}</time></trkpt>\n"
             for time, longitude, latitude, altitude in _points(chunk, run)
         )
         yield "</trkseg>\n"
@@ -45,7 +46,7 @@ def kml_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
         yield "".join(f"<when>{time}</when>\n" for time, *_ in points)
         # clamped to the ground, so an altitude nobody measured harms nothing
         yield "".join(
-            f"<gx:coord>{longitude} {latitude} {altitude or 0}</gx:coord>\n"
+            f"<gx:coord>{longitude} {latitude} {altitude.replace('null', '0')}</gx:coord>\n"
             for _, longitude, latitude, altitude in points
         )
         yield "</gx:Track></Placemark>\n"
@@ -57,19 +58,20 @@ def mfjson_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[st
     yield '{"type":"FeatureCollection","features":['
     separator = ""
     for chunk, run in _runs(chunks):
-        times = [time for time, *_ in _points(chunk, run)]
+        times = time_texts(chunk.device_time_ms[run])
+        longitudes, latitudes = (chunk.values[n][run] for n in ("longitude_deg", "latitude_deg"))
         feature = {
             "type": "Feature",
             "temporalGeometry": {
                 "type": "MovingPoint",
                 "datetimes": times,
-                "coordinates": [[x, y] for _, x, y, _ in _points(chunk, run)],
+                "coordinates": np.column_stack((longitudes, latitudes)).tolist(),
                 "interpolation": "Linear",
             },
             "temporalProperties": _speeds(chunk, run, times),
             "properties": {"vehicle_id": vehicle_id, "source": _source(chunk, run)},
         }
-        yield separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":"))
+        yield separator + json_text(feature)
         separator = ",\n"
     yield "]}\n"
 
@@ -124,12 +126,11 @@ def _runs(chunks: Iterable[TrackColumns]) -> Iterator[tuple[TrackColumns, slice]
             yield chunk, run
 
 
-def _points(chunk: TrackColumns, run: slice) -> Iterator[tuple[str, float, float, float | None]]:
-    """Time, longitude, latitude and altitude (None: not said) of each reading of a run."""
-    columns = (chunk.values[n][run].tolist() for n in ("longitude_deg", "latitude_deg"))
-    altitudes = (None if a != a else a for a in chunk.values["altitude_m"][run].tolist())
-    times = map(format_time, chunk.device_time_ms[run].tolist())
-    return zip(times, *columns, altitudes, strict=True)
+def _points(chunk: TrackColumns, run: slice) -> Iterator[tuple[str, str, str, str]]:
+    """Time, longitude, latitude and altitude (`null`: not said) of each reading of a run."""
+    names = ("longitude_deg", "latitude_deg", "altitude_m")
+    columns = (number_texts(chunk.values[name][run], is_whole=False) for name in names)
+    return zip(time_texts(chunk.device_time_ms[run]), *columns, strict=True)
 
 
 def _source(chunk: TrackColumns, run: slice) -> str:

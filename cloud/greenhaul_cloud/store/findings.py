@@ -161,13 +161,3 @@ def violations_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Ro
     """Violations of every scope by id, for a stream that sorts out who may see which."""
     query = _violations(EVERYTHING).where(_violation.id.in_(list(ids)))
     return {row["id"]: row for row in connection.execute(query).mappings()}
-
-
-def violating_vehicles(connection: Connection) -> set[str]:
-    """Vehicles that break a rule at this moment, as far as is known."""
-    query = (
-        select(_violation.vehicle_id)
-        .where(_violation.ended_at.is_(None), _violation.state != "withdrawn")
-        .distinct()
-    )
-    return set(connection.execute(query).scalars())

@@ -1,15 +1,15 @@
 """Where everybody is: the newest position of every vehicle, and of every unclaimed source."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, and_, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, case, exists, or_, select
 
 from greenhaul_cloud.store import tables
-from greenhaul_cloud.store.findings import violating_vehicles
 from greenhaul_cloud.store.marks import LEAD_GAP_MS
 from greenhaul_cloud.store.scope import Scope
+from greenhaul_cloud.store.statements import time_ms_of
 
 # A terminal reports at least each minute while on; five silent minutes are no jitter.
 OFFLINE_AFTER_MS = 300_000
@@ -20,26 +20,39 @@ _latest = tables.latest.c
 _source = tables.source.c
 _binding = tables.binding.c
 _vehicle = tables.vehicle.c
+_violation = tables.violation.c
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """A vehicle (or unclaimed source), its position and how it is doing."""
+class Whereabouts(NamedTuple):
+    """A vehicle, or an unclaimed source (vehicle_id None), its position and how it is doing.
 
-    reading: RowMapping  # columns of `latest`, and source, vehicle_id, plate, enterprise_id
-    state: str
+    Times in milliseconds. told_time: device time, or when it was stored if that was before.
+    """
+
+    vehicle_id: str | None
+    source: str
+    plate: str | None
+    latitude_deg: float
+    longitude_deg: float
+    altitude_m: float | None
+    speed_kmh: float | None
+    heading_deg: float | None
+    odometer_km: float | None
+    device_time: int
+    received_time: int
+    time_quality: int
+    state: str  # moving, stopped, offline
     is_violating: bool
-
-    @property
-    def enterprise_id(self) -> str | None:
-        """Whose vehicle it is."""
-        return self.reading["enterprise_id"]  # type: ignore[no-any-return]
+    enterprise_id: str | None
+    gateway_id: str | None
+    digest: int
+    priority: int | None
+    told_time: int
 
     @property
     def key(self) -> str:
         """Names the mark on a map."""
-        vehicle_id = self.reading["vehicle_id"]
-        return f"source:{self.reading['source']}" if vehicle_id is None else f"vehicle:{vehicle_id}"
+        return f"source:{self.source}" if self.vehicle_id is None else f"vehicle:{self.vehicle_id}"
 
 
 def where_everybody(
@@ -49,18 +62,50 @@ def where_everybody(
 
     fleet_id: only of its vehicles.
     """
-    at = _latest.device_time
+    query = _query(connection.dialect.name, scope, fleet_id is not None)
+    values = {"silent_since": now_ms - OFFLINE_AFTER_MS, "fleet_id": fleet_id}
+    rows = connection.execute(query, values).all()
+    found = _leaders(map(Whereabouts._make, rows))
+    return sorted(found, key=lambda one: (one.vehicle_id is None, one.vehicle_id or one.source))
+
+
+# Made once for each caller's scope: making it costs more than finding a truck.
+@lru_cache(maxsize=64)
+def _query(dialect: str, scope: Scope, is_of_fleet: bool) -> Select[Any]:
+    at, stored = _latest.device_time, _latest.stored_time
+    # a clock ahead says nothing of later than now
+    told = case((at > stored, stored), else_=at)
+    silent_since = bindparam("silent_since", type_=at.type)
+    is_silent = and_(
+        _latest.received_time < silent_since,
+        or_(_source.last_received_time.is_(None), _source.last_received_time < silent_since),
+    )
+    is_violating = exists().where(
+        _violation.vehicle_id == _binding.vehicle_id,
+        _violation.ended_at.is_(None),
+        _violation.state != "withdrawn",
+    )
+    shown = {
+        **{name: _latest[name] for name in Whereabouts._fields if name in _latest},
+        "vehicle_id": _binding.vehicle_id,
+        "source": _source.name,
+        "plate": _vehicle.plate,
+        "device_time": time_ms_of(dialect, at),
+        "received_time": time_ms_of(dialect, _latest.received_time),
+        "state": case(
+            (is_silent, "offline"),
+            (_latest.speed_kmh >= MOVING_FROM_KMH, "moving"),
+            else_="stopped",
+        ),
+        "is_violating": is_violating,
+        "enterprise_id": _vehicle.enterprise_id,
+        "gateway_id": _source.gateway_id,
+        "priority": _binding.priority,
+        "told_time": time_ms_of(dialect, told),
+    }
     query = (
-        select(
-            tables.latest,
-            _source.name.label("source"),
-            _source.last_received_time,
-            _source.gateway_id,
-            _binding.vehicle_id,
-            _binding.priority,
-            _vehicle.plate,
-            _vehicle.enterprise_id,
-        )
+        select(*(shown[name].label(name) for name in Whereabouts._fields))
+        .select_from(tables.latest)
         .join(tables.source, _source.id == _latest.source_id)
         .outerjoin(
             tables.binding,
@@ -72,37 +117,21 @@ def where_everybody(
         )
         .outerjoin(tables.vehicle, _vehicle.id == _binding.vehicle_id)
     )
-    if fleet_id is not None:
-        query = query.where(_vehicle.fleet_id == fleet_id)
-    rows = connection.execute(scope.narrow(query, _binding.vehicle_id)).mappings().all()
-    violating = violating_vehicles(connection)
-    found = [
-        Whereabouts(row, _state(row, now_ms), row["vehicle_id"] in violating)
-        for row in _leaders(rows)
-    ]
-    return sorted(found, key=lambda one: (one.reading["vehicle_id"] is None, one.key))
+    if is_of_fleet:
+        query = query.where(_vehicle.fleet_id == bindparam("fleet_id"))
+    return scope.narrow(query, _binding.vehicle_id)
 
 
-def _leaders(rows: Iterable[RowMapping]) -> list[RowMapping]:
+def _leaders(everybody: Iterable[Whereabouts]) -> list[Whereabouts]:
     """Of several sources of a vehicle the one that leads its track now."""
-    by_vehicle: dict[Any, list[RowMapping]] = {}
-    for row in rows:
-        key = row["vehicle_id"] or (row["source"],)
-        by_vehicle.setdefault(key, []).append(row)
-    leaders = []
-    for candidates in by_vehicle.values():
-        if len(candidates) == 1:
-            leaders.append(candidates[0])
-            continue
-        newest = max(row["device_time"] for row in candidates)
-        fresh = (row for row in candidates if row["device_time"] >= newest - LEAD_GAP_MS)
-        # as on the track: by priority, and of equals by name
-        leaders.append(min(fresh, key=lambda row: (-(row["priority"] or 0), row["source"])))
-    return leaders
+    by_vehicle: dict[str | tuple[str], list[Whereabouts]] = {}
+    for one in everybody:
+        by_vehicle.setdefault(one.vehicle_id or (one.source,), []).append(one)
+    return [found[0] if len(found) == 1 else _leader(found) for found in by_vehicle.values()]
 
 
-def _state(row: RowMapping, now_ms: int) -> str:
-    heard_ms = max(row["received_time"], row["last_received_time"] or 0)
-    if now_ms - heard_ms > OFFLINE_AFTER_MS:
-        return "offline"
-    return "moving" if (row["speed_kmh"] or 0) >= MOVING_FROM_KMH else "stopped"
+def _leader(candidates: list[Whereabouts]) -> Whereabouts:
+    newest = max(one.told_time for one in candidates)
+    fresh = (one for one in candidates if one.told_time >= newest - LEAD_GAP_MS)
+    # as on the track: by priority, and of equals by name
+    return min(fresh, key=lambda one: (-(one.priority or 0), one.source))
