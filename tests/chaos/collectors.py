@@ -76,6 +76,15 @@ class Collectors:
         until(lambda: path.exists() or self._has_ended(name), f"{name} is ready", START_S)
         assert path.exists(), self.log(name)
 
+    def revive(self, name: str) -> bool:
+        """As systemd does with one that ended by itself; whether it takes blocks.
+
+        A collector that starts while its database recovers from a kill ends.
+        """
+        if self._has_ended(name):
+            self.launch(name)
+        return (self.folder / f"{name}.ready").exists()
+
     def kill(self, name: str) -> None:
         """End one as a power cut would."""
         process = self.processes.pop(name)

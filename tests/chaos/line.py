@@ -25,11 +25,16 @@ class Count:
 
 
 class Line:
-    """Forwards to a port. bits_per_s and delay_s apply to each direction; 0 is none."""
+    """Forwards to a port. bits_per_s and delay_s apply to each direction; 0 is none.
 
-    def __init__(self, port: int, *, bits_per_s: float = 0, delay_s: float = 0) -> None:
+    at: the port of its near end; 0 takes a free one.
+    """
+
+    def __init__(
+        self, port: int, *, bits_per_s: float = 0, delay_s: float = 0, at: int = 0
+    ) -> None:
         self._target, self._bits_per_s, self._delay_s = port, bits_per_s, delay_s
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", at))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
         self.up, self.down = Count(), Count()
@@ -46,6 +51,8 @@ class Line:
 
     def close(self) -> None:
         """No more of it."""
+        # closing alone would let the one who waits in `accept` take one more
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
@@ -53,10 +60,11 @@ class Line:
         while True:
             try:
                 near, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
-                if self._listener.fileno() < 0:
-                    return
                 near.close()
                 continue
             self.connections += 1

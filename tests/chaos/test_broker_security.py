@@ -19,7 +19,7 @@ from greenhaul_cloud.intake.service import Intake
 from greenhaul_cloud.intake.wire import BrokerAddress
 from greenhaul_cloud.intake.wires import PieceWires
 from greenhaul_cloud.intake.worker import Delivery, Presence
-from greenhaul_cloud.shards.pieces import cut
+from greenhaul_cloud.shards.pieces import Piece, cut
 from greenhaul_cloud.store import tables
 from greenhaul_cloud.store.engine import Store, migrate, open_store
 from greenhaul_protocols.block import BlockHeader, wrap_block
@@ -266,7 +266,7 @@ def test_collectors_elsewhere_have_a_session_for_each_piece(
         return True
 
     wires = PieceWires(address, counters, 16, hear)
-    for piece in cut(0, 255):
+    for piece in cut(Piece(0x00, 0xFF)):
         wires.take(piece)
     until(lambda: wires.is_connected, "all sessions stand")
     assert gateway_a.publish(up_topic("gw-a", 1), block("gw-a", "gw-a/gnss", epoch=9)) == ""
@@ -274,7 +274,7 @@ def test_collectors_elsewhere_have_a_session_for_each_piece(
         pass
     wires.acknowledge(item)
     assert wires.is_connected
-    for piece in cut(0, 255):
+    for piece in cut(Piece(0x00, 0xFF)):
         wires.leave(piece)
     wires.join()
     assert item.block.gateway == "gw-a"

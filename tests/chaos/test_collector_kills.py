@@ -7,7 +7,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.chaos.collectors import Collectors, running
+from tests.chaos.chain import until
+from tests.chaos.collectors import START_S, Collectors, running
 from tests.chaos.database import Database, database
 
 KILLS, SOAK_KILLS = 5, 150
@@ -37,12 +38,15 @@ def kill_at_random(folder: Path, engine: str, kills: int, seed: int) -> None:
             time.sleep(random.uniform(0, PAUSE_S_MAX))  # any moment will do
             if number % len(victims) == 0:
                 random.shuffle(victims)
+            collectors.revive("c")
             victims[number % len(victims)]()
-        collectors.await_ready("c")
+        until(lambda: collectors.revive("c"), "the collector is ready", START_S)
         fleet.await_settled()
         fleet.await_folded()
         collectors.stop()
-        assert fleet.assert_exact() > 500
+        readings = fleet.assert_exact()
+        print(f"{kills} kills of {len(victims)} in turn, {readings} readings, each stored once")
+        assert readings > 500
 
 
 def restart(collectors: Collectors) -> None:

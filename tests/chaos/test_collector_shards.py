@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 from tests.chaos.chain import until
 from tests.chaos.collectors import Collectors, Fleet, running
 from tests.chaos.database import Database, database
+from tests.chaos.line import Line
 
 TAKEN_S_MAX = 10.0
 PIECES = 16
@@ -84,7 +86,9 @@ def settle(collectors: Collectors, fleet: Fleet, server: Database) -> None:
     fleet.await_settled()
     fleet.await_folded()
     collectors.stop()
-    assert fleet.assert_exact() > 500
+    readings = fleet.assert_exact()
+    print(f"{readings} readings, each stored once")
+    assert readings > 500
     for name in [path.stem for path in collectors.folder.glob("*.log")]:
         assert "Traceback" not in collectors.log(name), collectors.log(name)
     assert server.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = 'greenhaul'") == [
@@ -96,6 +100,47 @@ def test_a_dead_collectors_shards_are_taken_and_nothing_is_lost(
     tmp_path: Path, server: Database
 ) -> None:
     play(tmp_path, server, kills=1, overlap_s=2.0, seed=808)
+
+
+def test_a_collector_cut_off_from_the_broker_leaves_its_shards(
+    tmp_path: Path, server: Database
+) -> None:
+    """It has its database, and would keep its claims for ever."""
+    with running(tmp_path, server.url) as (broker, near, fleet):
+        line = Line(broker.port)
+        far = Collectors(tmp_path / "far", server.url, line.port)
+        try:
+            near.start("near")
+            far.start("far")
+            fleet.start()
+            until(lambda: len(connected(near, "near")) == PIECES // 2, "each has half")
+            orphans = connected(far, "far")
+            line.close()
+            cut_s = time.monotonic()
+            until(partial(holds, near, "near", orphans), "its shards are taken")
+            assert time.monotonic() - cut_s <= TAKEN_S_MAX
+            assert "broker" in readyz(far, "far")
+            line = Line(broker.port, at=line.port)
+            until(lambda: len(connected(far, "far")) == PIECES // 2, "it is back by itself")
+            until(lambda: not readyz(far, "far"), "it is ready again")
+            far.stop()
+            settle(near, fleet, server)
+        finally:
+            far.close()
+            line.close()
+
+
+def readyz(collectors: Collectors, name: str) -> dict[str, str]:
+    """What one complains of; empty when it is ready."""
+    told = json.loads((collectors.folder / f"{name}.ready").read_text())
+    url = told["metrics"].replace("/metrics", "/readyz")
+    try:
+        with urlopen(url, timeout=10):
+            return {}
+    except HTTPError as error:
+        with error:
+            found: dict[str, str] = json.loads(error.read())["faults"]
+            return found
 
 
 def test_what_one_process_stores_another_tells_live(tmp_path: Path, server: Database) -> None:

@@ -14,7 +14,7 @@ from tests.cloud.test_derive_runner import REFOLD, Scene, stay
 from greenhaul_cloud.derive.runner import Deriver
 from greenhaul_cloud.fold.refold import refold
 from greenhaul_cloud.shards.keeper import LEASE_S, ShardKeeper
-from greenhaul_cloud.shards.pieces import Piece, cut
+from greenhaul_cloud.shards.pieces import Piece, clashes, cut, uncut
 from greenhaul_cloud.shards.sharing import share_out
 from greenhaul_cloud.store.claims import KEY_MAX, Space
 from greenhaul_cloud.store.engine import Store, open_store
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from greenhaul_cloud.store.claims import Claims
 
 IDLE_S = 60.0
+ALL = Piece(0x00, 0xFF)
 
 
 @pytest.fixture
@@ -47,9 +48,9 @@ def make_claims(store: Store) -> Iterator[Callable[..., Claims]]:
 @given(st.integers(0, 255), st.integers(0, 255))
 def test_pieces_are_the_range_and_end_where_those_of_others_end(a: int, b: int) -> None:
     first, last = min(a, b), max(a, b)
-    pieces = cut(first, last)
+    pieces = cut(Piece(first, last))
     assert [shard for piece in pieces for shard in piece.shards] == list(range(first, last + 1))
-    whole = cut(0, 255)
+    whole = cut(ALL)
     assert len(whole) == 16
     assert set(pieces[1:-1]) <= set(whole)
 
@@ -57,7 +58,7 @@ def test_pieces_are_the_range_and_end_where_those_of_others_end(a: int, b: int) 
 @given(st.integers(1, 40), st.integers(0, 3))
 def test_collectors_that_come_and_look_share_everything(collectors: int, rounds: int) -> None:
     """However they take turns, nothing stays free, and nobody has more than an equal share."""
-    pieces = cut(0, 255)
+    pieces = cut(ALL)
     held: list[set[Piece]] = [set() for _ in range(collectors)]
     held[0] = set(pieces)  # who was there first
     for turn in range(2 + rounds):
@@ -78,12 +79,12 @@ def test_a_claim_is_held_by_one(make_claims: Callable[..., Claims]) -> None:
     assert one.take(Space.SHARD, [3, 4]) == {3, 4}, "what is held stays held"
     assert other.take(Space.SHARD, [3, 4, 5]) == {5}
     assert other.take(Space.VEHICLE, [3, KEY_MAX]) == {3, KEY_MAX}, "spaces are apart"
-    assert one.count(Space.SHARD, 2, 5) == other.count(Space.SHARD, 2, 5) == 4
+    assert one.found(Space.SHARD, 2, 5) == other.found(Space.SHARD, 2, 5) == {2, 3, 4, 5}
     one.leave(Space.SHARD, [3, 5])
     assert other.take(Space.SHARD, [3, 4, 5]) == {3, 5}
     one.close()
     assert other.take(Space.SHARD, range(6)) == set(range(6))
-    assert other.count(Space.SHARD, 0, 255) == 6
+    assert other.found(Space.SHARD, 0, 255) == set(range(6))
 
 
 HOLDER = """
@@ -136,22 +137,30 @@ def test_a_holder_that_hangs_loses_its_claims(kit: Kit, postgres_dsn: str) -> No
 class Recorder:
     """A collector's keeper, with what it was told to take and leave."""
 
-    def __init__(self, claims: Claims, pieces: list[Piece]) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        whole: Piece = ALL,
+        divide: Callable[[Piece], list[Piece]] = cut,
+    ) -> None:
         self.taken: list[Piece] = []
         self.left: list[Piece] = []
         self.now_s = 0.0
+        self.has_broker = True
         self.keeper = ShardKeeper(
             claims,
-            pieces,
+            whole,
+            divide,
             on_take=self.taken.append,
             on_leave=self.left.append,
+            can_serve=lambda: self.has_broker,
             monotonic_s=lambda: self.now_s,
         )
 
 
 def test_collectors_find_their_shares_by_looking(make_claims: Callable[..., Claims]) -> None:
-    pieces = cut(0, 255)
-    first, second, third = (Recorder(make_claims(), pieces) for _ in range(3))
+    pieces = cut(ALL)
+    first, second, third = (Recorder(make_claims()) for _ in range(3))
     first.keeper.look()
     assert first.keeper.held == set(pieces)
     assert not first.keeper.fault
@@ -174,12 +183,70 @@ def test_collectors_find_their_shares_by_looking(make_claims: Callable[..., Clai
 
 
 def test_ranges_that_are_configured_apart_stay_apart(make_claims: Callable[..., Claims]) -> None:
-    low, high = Recorder(make_claims(), cut(0, 0x54)), Recorder(make_claims(), cut(0x55, 0xFF))
+    ranges = Piece(0x00, 0x54), Piece(0x55, 0xFF)
+    low, high = (Recorder(make_claims(), whole) for whole in ranges)
     for _ in range(3):
         low.keeper.look()
         high.keeper.look()
-    assert low.keeper.held == set(cut(0, 0x54))
-    assert high.keeper.held == set(cut(0x55, 0xFF))
+    for one, whole in zip((low, high), ranges, strict=True):
+        assert one.keeper.held == set(cut(whole))
+    assert low.keeper.fault is high.keeper.fault is None
+
+
+def test_pieces_clash_when_they_share_shards_and_are_not_the_same() -> None:
+    assert clashes(cut(ALL), cut(Piece(0x40, 0x7F))) == []
+    assert clashes(cut(Piece(0x00, 0x54)), cut(Piece(0x55, 0xFF))) == []
+    cut_apart = (Piece(0x60, 0x6F), Piece(0x64, 0x6F))
+    assert clashes(cut(Piece(0x00, 0x7F)), cut(Piece(0x64, 0xFF))) == [cut_apart]
+    halves = (Piece(0x00, 0x7F), Piece(0x64, 0xFF))
+    assert clashes(uncut(halves[0]), uncut(halves[1])) == [halves]
+
+
+@pytest.mark.parametrize("is_low_first", [True, False])
+def test_ranges_that_cut_each_others_pieces_are_told_and_none_is_served_twice(
+    make_claims: Callable[..., Claims], is_low_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    low = Recorder(make_claims(), Piece(0x00, 0x7F))
+    high = Recorder(make_claims(), Piece(0x64, 0xFF))
+    first, second = (low, high) if is_low_first else (high, low)
+    for _ in range(6):
+        first.keeper.look()
+        second.keeper.look()
+    served = [shard for one in (low, high) for piece in one.keeper.held for shard in piece.shards]
+    assert len(served) == len(set(served))
+    assert set(range(256)) - set(served) == (set() if is_low_first else set(range(0x60, 0x64)))
+    assert first.keeper.fault is None, "it has all that it should have"
+    fault = second.keeper.fault
+    assert fault is not None
+    assert "60-6f" in fault
+    assert "64-6f" in fault
+    assert caplog.text.count("event=shards_clash") == 2, "each says so, once"
+    first.keeper.stop()
+    second.keeper.look()
+    assert second.keeper.fault is None
+
+
+def test_a_collector_without_a_broker_leaves_its_shards_to_others(
+    make_claims: Callable[..., Claims],
+) -> None:
+    one, other = Recorder(make_claims()), Recorder(make_claims())
+    for keeper in (one.keeper, other.keeper, one.keeper, other.keeper):
+        keeper.look()
+    assert len(one.keeper.held) == len(other.keeper.held) == 8
+    one.has_broker = False
+    one.keeper.look()
+    assert one.keeper.held == set()
+    assert one.keeper.fault == "the broker is not reached"
+    other.keeper.look()
+    assert other.keeper.held == set(cut(ALL)), "who cannot serve is not counted"
+    one.keeper.look()
+    assert not one.keeper.held
+    assert other.keeper.fault is None
+    one.has_broker = True
+    for keeper in (one.keeper, other.keeper, one.keeper):
+        keeper.look()
+    assert len(one.keeper.held) == len(other.keeper.held) == 8
+    assert one.keeper.fault is None
 
 
 class Loss:
@@ -203,7 +270,7 @@ def test_a_short_outage_disturbs_no_session_and_a_long_one_ends_all(
     make_claims: Callable[..., Claims],
 ) -> None:
     loss: Any = Loss(make_claims())
-    one = Recorder(loss, cut(0, 255))
+    one = Recorder(loss)
     one.keeper.look()
     loss.is_away = True
     one.now_s = LEASE_S - 1
@@ -216,7 +283,7 @@ def test_a_short_outage_disturbs_no_session_and_a_long_one_ends_all(
     one.keeper.look()
     assert one.left == one.taken
     assert one.keeper.fault
-    other = Recorder(make_claims(), cut(0, 255))
+    other = Recorder(make_claims())
     other.keeper.look()
     loss.is_away = False
     one.keeper.look()

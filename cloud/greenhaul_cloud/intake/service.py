@@ -10,7 +10,7 @@ from greenhaul_cloud.intake.wire import BrokerAddress
 from greenhaul_cloud.intake.wires import PieceWires
 from greenhaul_cloud.intake.worker import Delivery, IntakeWorker, Presence
 from greenhaul_cloud.shards.keeper import IDLE_S, ShardKeeper
-from greenhaul_cloud.shards.pieces import Piece, cut
+from greenhaul_cloud.shards.pieces import Piece, cut, uncut
 from greenhaul_cloud.store.engine import Store
 
 _LOOK_EVERY_S = 0.02
@@ -32,14 +32,16 @@ class Intake:
     ) -> None:
         """on_stored: called after each commit that left work for the fold."""
         counters = IntakeCounters(registry)
-        pieces = cut(*address.shards) if store.driver.is_shared else [Piece(*address.shards)]
-        self._wires = PieceWires(address, counters, len(pieces), self._deliver)
+        whole, divide = Piece(*address.shards), cut if store.driver.is_shared else uncut
+        self._wires = PieceWires(address, counters, len(divide(whole)), self._deliver)
         self._worker = IntakeWorker(store, self._wires, counters, on_stored=on_stored)
         self._keeper = ShardKeeper(
             store.open_claims(IDLE_S),
-            pieces,
+            whole,
+            divide,
             on_take=self._wires.take,
             on_leave=self._wires.leave,
+            can_serve=self._wires.reach_broker,
         )
 
     @property

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -45,7 +46,16 @@ BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 30.0
 # A connection that stood this long was a good one: the next attempt comes soon.
 STABLE_S = 60.0
 # From the TCP connection to the SUBACK. A broker that knows only 3.1.1 may say nothing to 5.0.
-_ANSWER_S_MAX = 4.0
+ANSWER_S_MAX = 4.0
+# A broker whose machine vanished is missed after 2 s + 3 × 1 s, not at the second unanswered ping;
+# and what we sent it is not waited for any longer either.
+_KEEPALIVE_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5_000),
+)
 _STATE_PREFIX = STATE_FILTER.removesuffix("+")
 
 
@@ -54,7 +64,8 @@ class BrokerAddress:
     """Where the broker is and who we are there.
 
     shards: first and last to take; inflight_max: messages the broker may have with us
-    unacknowledged; hears_state: whether gateways' coming and going is heard here.
+    unacknowledged; hears_state: whether gateways' coming and going is heard here; is_lasting:
+    whether the broker keeps the session while we are away; version: which MQTT to try first.
     """
 
     host: str
@@ -67,6 +78,8 @@ class BrokerAddress:
     shards: tuple[int, int] = (0x00, 0xFF)
     inflight_max: int = DELIVERIES_MAX
     hears_state: bool = True
+    is_lasting: bool = True
+    version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
 
     @property
     def filters(self) -> list[str]:
@@ -76,6 +89,51 @@ class BrokerAddress:
         if (first, last) == (0x00, 0xFF):
             return [UP_FILTER, *states]
         return [f"gh/v1/up/{shard:02x}/+/+" for shard in range(first, last + 1)] + states
+
+
+def make_client(address: BrokerAddress, version: MQTTProtocolVersion) -> Client:
+    """A client for one connection, which nothing is called back of yet."""
+    is_v5 = version == MQTTProtocolVersion.MQTTv5
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=address.client_id,
+        clean_session=None if is_v5 else not address.is_lasting,
+        protocol=version,
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.suppress_exceptions = True
+    client.on_socket_open = _keep_alive
+    if address.username is not None:
+        client.username_pw_set(address.username, address.password)
+    if address.tls:
+        client.tls_set(ca_certs=str(address.ca_file) if address.ca_file else None)
+    return client
+
+
+def open_connection(client: Client, address: BrokerAddress, version: MQTTProtocolVersion) -> None:
+    """Connect and ask to be let in. Raises OSError."""
+    if version != MQTTProtocolVersion.MQTTv5:
+        client.connect(address.host, address.port, KEEPALIVE_S)
+        return
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = SESSION_S if address.is_lasting else 0
+    properties.ReceiveMaximum = address.inflight_max
+    client.connect(
+        address.host, address.port, KEEPALIVE_S,
+        clean_start=not address.is_lasting, properties=properties,
+    )  # fmt: skip
+
+
+def other_version(version: MQTTProtocolVersion) -> MQTTProtocolVersion:
+    """What to try when a broker does not speak this one."""
+    is_v5 = version == MQTTProtocolVersion.MQTTv5
+    return MQTTProtocolVersion.MQTTv311 if is_v5 else MQTTProtocolVersion.MQTTv5
+
+
+def _keep_alive(_client: Client, _userdata: Any, opened: Any) -> None:
+    for level, option, value in _KEEPALIVE_OPTIONS:
+        opened.setsockopt(level, option, value)
 
 
 # Of connections, in the whole process: an acknowledgement finds its own, or none.
@@ -95,7 +153,8 @@ class PahoWire:
         self._deliver = deliver
         self._generation = 0
         self._client: Client | None = None
-        self._version = MQTTProtocolVersion.MQTTv5
+        self._version = address.version
+        self.has_stood = False  # whether it was ever connected
         self._is_version_refused = False
         self._complained_s = -LOG_EVERY_S
         self._lock = threading.Lock()
@@ -182,9 +241,9 @@ class PahoWire:
             self._generation = generation
             self._client = client
         try:
-            self._open(client)
+            open_connection(client, self._address, self._version)
             client.loop_start()
-            if not self._answered.wait(_ANSWER_S_MAX) or self._is_version_refused:
+            if not self._answered.wait(ANSWER_S_MAX) or self._is_version_refused:
                 self._try_other_version()
                 return
             self._closed.wait()
@@ -195,8 +254,7 @@ class PahoWire:
             client.loop_stop()
 
     def _try_other_version(self) -> None:
-        is_v5 = self._version == MQTTProtocolVersion.MQTTv5
-        self._version = MQTTProtocolVersion.MQTTv311 if is_v5 else MQTTProtocolVersion.MQTTv5
+        self._version = other_version(self._version)
 
     def _set_connected(self, is_connected: bool) -> None:
         with self._lock:
@@ -208,39 +266,14 @@ class PahoWire:
                 self._connected.clear()
 
     def _make_client(self, generation: int) -> Client:
-        is_v5 = self._version == MQTTProtocolVersion.MQTTv5
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._address.client_id,
-            clean_session=None if is_v5 else False,
-            protocol=self._version,
-            reconnect_on_failure=False,
-            manual_ack=True,
-            userdata=generation,
-        )
-        client.suppress_exceptions = True
+        client = make_client(self._address, self._version)
+        client.user_data_set(generation)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        if self._address.username is not None:
-            client.username_pw_set(self._address.username, self._address.password)
-        if self._address.tls:
-            client.tls_set(ca_certs=str(self._address.ca_file) if self._address.ca_file else None)
         return client
-
-    def _open(self, client: Client) -> None:
-        if self._version != MQTTProtocolVersion.MQTTv5:
-            client.connect(self._address.host, self._address.port, KEEPALIVE_S)
-            return
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_S
-        properties.ReceiveMaximum = self._address.inflight_max
-        client.connect(
-            self._address.host, self._address.port, KEEPALIVE_S,
-            clean_start=False, properties=properties,
-        )  # fmt: skip
 
     # -- paho's callbacks: they run in its thread, and only hand over --------------------------
 
@@ -264,6 +297,7 @@ class PahoWire:
             self._closed.set()
         else:
             self._set_connected(True)
+            self.has_stood = True
             self._counters.connects.inc()
             log.info(
                 "event=broker_connected host=%s shards=%02x-%02x",

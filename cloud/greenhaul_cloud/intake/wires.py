@@ -1,9 +1,11 @@
 """The sessions a collector has at the broker, one a piece, as one wire."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from greenhaul_cloud.intake.counters import IntakeCounters
+from greenhaul_cloud.intake.probe import BrokerProbe
 from greenhaul_cloud.intake.wire import BrokerAddress, PahoWire
 from greenhaul_cloud.intake.worker import DELIVERIES_MAX, Delivery, Presence
 from greenhaul_cloud.shards.pieces import Piece
@@ -11,6 +13,9 @@ from greenhaul_protocols.receipt import Receipt
 
 # A piece that comes back at once waits so long for the connection it had.
 _LEAVE_S_MAX = 2.0
+# No session has stood for so long: the broker is not reached. A restart of it may be over sooner,
+# and with the others' next look it is well within the ten seconds a dead collector may take.
+UNREACHED_S = 4.0
 
 
 class PieceWires:
@@ -22,6 +27,7 @@ class PieceWires:
         counters: IntakeCounters,
         pieces: int,
         deliver: Callable[[Delivery | Presence], bool],
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """address: of all; its shards are the whole range, its client id what those of the pieces
         begin with. pieces: how many there may be."""
@@ -29,21 +35,41 @@ class PieceWires:
         self._inflight_max = DELIVERIES_MAX // pieces
         self._wires: dict[Piece, PahoWire] = {}  # replaced as a whole: read without a lock
         self._left: dict[Piece, PahoWire] = {}
+        self._monotonic_s = monotonic_s
+        self._probe = BrokerProbe(address)
+        self._is_reached = False
+        self._reached_s = monotonic_s()
 
     @property
     def is_connected(self) -> bool:
         """Whether every session stands."""
         return all(wire.is_connected for wire in self._wires.values())
 
+    def reach_broker(self) -> bool:
+        """Whether the broker is reached, or was just now; asked for while no session is held."""
+        now_s = self._monotonic_s()
+        if self._wires:
+            if any(wire.is_connected for wire in self._wires.values()):
+                self._reached_s = now_s
+            self._is_reached = now_s - self._reached_s < UNREACHED_S
+            if not self._is_reached and not any(wire.has_stood for wire in self._wires.values()):
+                self._probe.was_misled()
+        elif not self._is_reached:
+            self._is_reached = self._probe.reaches()
+        return self._is_reached
+
     def take(self, piece: Piece) -> None:
         """Open the session of a piece, and with it whatever the broker has queued there."""
         if former := self._left.pop(piece, None):
             former.join(_LEAVE_S_MAX)
+        if not self._wires:
+            self._reached_s = self._monotonic_s()
         address = replace(
             self._address,
             client_id=f"{self._address.client_id}-{piece}",
             shards=(piece.first, piece.last),
             inflight_max=self._inflight_max,
+            version=self._probe.version,
             # every session would be told of every gateway
             hears_state=piece.first == self._address.shards[0],
         )

@@ -2,15 +2,17 @@
 
 Everything follows from looking once a second: who is there, what is free. A collector that dies
 leaves its claims to the others' next look; one that cannot reach the store any more stops before
-the server ends its session, so that two never hold on to one session at the broker for long.
+the server ends its session, so that two never hold on to one session at the broker for long; one
+that cannot reach the broker gives back what it holds, and does not count until it can.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from greenhaul_cloud.shards.pieces import Piece
+from greenhaul_cloud.shards import presence
+from greenhaul_cloud.shards.pieces import Piece, clashes
 from greenhaul_cloud.shards.sharing import share_out
 from greenhaul_cloud.store.claims import Claims, Space
 from greenhaul_protocols.errors import Unavailable
@@ -22,8 +24,6 @@ LOOK_EVERY_S = 1.0
 IDLE_S = 6.0
 # … and stops before. A restart of the database is over sooner, and disturbs no connection.
 LEASE_S = 4.0
-# Collectors of one range that are counted; a city has a handful.
-COLLECTORS_MAX = 256
 # Looks until a collector that finds nothing free says that it stands by: the others see it at
 # their next look, and give up what is its share.
 _SETTLING_LOOKS = 4
@@ -35,21 +35,30 @@ class ShardKeeper:
     def __init__(
         self,
         claims: Claims,
-        pieces: Sequence[Piece],
+        whole: Piece,
+        divide: Callable[[Piece], list[Piece]],
         *,
         on_take: Callable[[Piece], None],
         on_leave: Callable[[Piece], None],
+        can_serve: Callable[[], bool] = lambda: True,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """on_take, on_leave: called from the keeper's thread, a piece at a time."""
-        self._claims, self._pieces = claims, sorted(pieces)
+        """divide: how every collector of this store cuts its range into pieces.
+
+        on_take, on_leave: called from the keeper's thread, a piece at a time. can_serve: whether
+        pieces are any use to this collector; asked at every look, and may take some seconds while
+        none is held.
+        """
+        self._claims, self._whole, self._divide = claims, whole, divide
+        self._pieces = sorted(divide(whole))
         self._on_take, self._on_leave = on_take, on_leave
-        self._monotonic_s = monotonic_s
-        self._slots = (self._pieces[0].first << 16) + (self._pieces[-1].last << 8)
+        self._can_serve, self._monotonic_s = can_serve, monotonic_s
         self._slot: int | None = None
         self._held: set[Piece] = set()
         self._renewed_s = monotonic_s()
         self._looks = 0
+        self._is_aside = False
+        self._clash = ""
         self._fault: str | None = "no shards taken yet"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shards", daemon=True)
@@ -78,6 +87,12 @@ class ShardKeeper:
 
     def look(self) -> None:
         """One look, and what follows from it."""
+        if not self._can_serve():
+            self._stand_aside()
+            return
+        if self._is_aside:
+            self._is_aside, self._looks = False, 0
+            log.info("event=broker_reached action=take_shards")
         try:
             self._claims.renew()
             self._share()
@@ -90,11 +105,22 @@ class ShardKeeper:
             return
         self._renewed_s = self._monotonic_s()
 
+    def _stand_aside(self) -> None:
+        """Others have everything, and share without us."""
+        if not self._is_aside:
+            self._is_aside = True
+            log.warning("event=broker_not_reached action=leave_shards held=%d", len(self._held))
+        self._fault = "the broker is not reached"
+        self._let_go(self._held.copy())
+        self._claims.close()
+
     def _share(self) -> None:
-        place, collectors = self._enter()
+        self._slot = presence.enter(self._claims, self._whole, self._slot)
+        running = presence.collectors(self._claims)
+        collectors = max(running[self._whole], 1)
         # nothing is asked of the store for what is held; after a loss it is taken anew
         self._let_go({piece for piece in self._held if not self._take(piece)})
-        wish = share_out(self._pieces, self._held, collectors, place)
+        wish = share_out(self._pieces, self._held, collectors, self._slot or 0)
         self._let_go(set(wish.to_leave))
         for piece in wish.to_leave:
             self._claims.leave(Space.SHARD, piece.shards)
@@ -108,21 +134,24 @@ class ShardKeeper:
                 self._on_take(piece)
                 left -= 1
         self._looks += 1
-        share = len(self._pieces) // collectors
-        is_settled = len(self._held) >= share or self._looks >= _SETTLING_LOOKS
+        is_settled = len(self._held) >= len(self._pieces) // collectors
+        is_settled = is_settled or self._looks >= _SETTLING_LOOKS
         self._fault = None if is_settled else "waiting for others to give up shards"
+        self._note_clash(set(running) - {self._whole})
 
-    def _enter(self) -> tuple[int, int]:
-        """Which of the collectors of this range we are, and how many they are."""
-        slots = (
-            range(COLLECTORS_MAX) if self._slot is None else (self._slot, *range(COLLECTORS_MAX))
-        )
-        for slot in slots:
-            if self._claims.take(Space.COLLECTOR, [self._slots + slot]):
-                self._slot = slot
-                break
-        found = self._claims.count(Space.COLLECTOR, self._slots, self._slots + COLLECTORS_MAX - 1)
-        return self._slot or 0, max(found, 1)
+    def _note_clash(self, ranges: set[Piece]) -> None:
+        """Ranges that cut each other's pieces: of two such pieces one is served, never both."""
+        found = [
+            (ours, theirs, whole)
+            for whole in sorted(ranges)
+            for ours, theirs in clashes(self._pieces, self._divide(whole))
+        ]
+        said = ", ".join(f"our {ours} and {theirs} of {whole}" for ours, theirs, whole in found)
+        if said and said != self._clash:
+            log.error("event=shards_clash ranges=%r action=serve_one_of_two", said)
+        self._clash = said
+        if any(ours not in self._held for ours, _, _ in found):
+            self._fault = f"another collector's range cuts ours ({said})"
 
     def _take(self, piece: Piece) -> bool:
         got = self._claims.take(Space.SHARD, piece.shards)

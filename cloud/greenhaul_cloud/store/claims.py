@@ -17,7 +17,7 @@ class Space(IntEnum):
     """What is claimed. The numbers are PostgreSQL's first key of advisory locks."""
 
     SHARD = 0x6710  # key: the shard
-    COLLECTOR = 0x6711  # key: range of shards and a slot, so that collectors can be counted
+    COLLECTOR = 0x6711  # key: range of shards and a slot, so that collectors are known
     VEHICLE = 0x6712  # key: a hash of the vehicle's id; held while it is folded
     HAND_OVER = 0x6713  # key 0: marks of sources become marks of vehicles
 
@@ -37,8 +37,8 @@ class Claims(Protocol):
     def leave(self, space: Space, keys: Iterable[int]) -> None:
         """Give back; keys that are not held are passed over."""
 
-    def count(self, space: Space, first: int, last: int) -> int:
-        """How many of the keys first…last somebody holds, we among them."""
+    def found(self, space: Space, first: int, last: int) -> set[int]:
+        """Which of the keys first…last somebody holds, we among them."""
 
     def close(self) -> None:
         """Give everything back."""

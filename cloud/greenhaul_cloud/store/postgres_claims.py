@@ -65,18 +65,18 @@ class PostgresClaims:
                 )
                 self._held -= {(space, key) for key in held}
 
-    def count(self, space: Space, first: int, last: int) -> int:
-        """As `Claims.count`."""
+    def found(self, space: Space, first: int, last: int) -> set[int]:
+        """As `Claims.found`."""
         with self._asking() as session:
-            row = session.execute(
-                "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            rows = session.execute(
+                "SELECT objid::bigint FROM pg_locks "
+                "JOIN pg_database ON pg_database.oid = database "
                 "WHERE locktype = 'advisory' AND granted AND datname = current_database() "
                 "AND classid = %s::int::oid AND objid BETWEEN %s::int::oid AND %s::int::oid "
                 "AND objsubid = 2",
                 (space, first, last),
-            ).fetchone()
-            assert row is not None, "an aggregate has a row"
-            return int(row[0])
+            )
+            return {key for (key,) in rows}
 
     def close(self) -> None:
         """As `Claims.close`; free for others when this returns, not when the server notices."""

@@ -48,11 +48,13 @@ class SqliteClaims:
                     self._held.discard((space, key))
                     self._set(fcntl.F_UNLCK, space, key)
 
-    def count(self, space: Space, first: int, last: int) -> int:
-        """As `Claims.count`."""
+    def found(self, space: Space, first: int, last: int) -> set[int]:
+        """As `Claims.found`; makes no file for it."""
         with self._lock:
-            ours = sum(held is space and first <= key <= last for held, key in self._held)
-            return ours + self._others(space, first, last)
+            ours = {key for held, key in self._held if held is space and first <= key <= last}
+            if self._descriptor is None and not self._path.exists():
+                return ours
+            return ours | self._others(space, first, last)
 
     def close(self) -> None:
         """As `Claims.close`."""
@@ -62,16 +64,18 @@ class SqliteClaims:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _others(self, space: Space, first: int, last: int) -> int:
+    def _others(self, space: Space, first: int, last: int) -> set[int]:
         """Keys that other holders have, a run of one holder's at a time."""
-        at, end, found = _offset(space, first), _offset(space, last) + 1, 0
+        begin = at = _offset(space, first)
+        end, found = _offset(space, last) + 1, set[int]()
         while at < end:
             asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, at, end - at, 0)
             answer = fcntl.fcntl(self._file(), fcntl.F_OFD_GETLK, asked)
             kind, _, start, length, _ = _FLOCK.unpack(answer)
             if kind == fcntl.F_UNLCK:
                 break
-            found += min(start + length, end) - max(start, at)
+            keys = range(max(start, at), min(start + length, end))
+            found.update(first + key - begin for key in keys)
             at = start + length
         return found
 
