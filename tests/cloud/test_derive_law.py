@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
-from greenhaul_cloud.derive import runner
-from greenhaul_cloud.derive.results import load_folds
+from greenhaul_cloud.derive import folding
+from greenhaul_cloud.derive.stored import load_folds
 from greenhaul_cloud.derive.runner import Deriver, derive_once
 from greenhaul_cloud.hours.calendar import YearPlan
 from greenhaul_cloud.store.attributes import Attributes, set_attributes
@@ -149,7 +149,7 @@ def test_one_drive_through_is_one_visit_with_its_violations(kit: Kit, store: Sto
 @pytest.fixture(autouse=True)
 def short_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drives here last an hour: most folds are to find what stands without its beginning."""
-    monkeypatch.setattr(runner, "LOOK_BACK_MS", 900_000)
+    monkeypatch.setattr(folding, "LOOK_BACK_MS", 900_000)
 
 
 def test_a_fold_does_not_read_all_that_ever_stood(
@@ -173,10 +173,10 @@ def test_a_fold_does_not_read_all_that_ever_stood(
 
     def count(*args: Any) -> Any:
         found = load_folds(*args)
-        loaded.append(sum(len(held.visits) for held in found.values()))
+        loaded.append(sum(len(held.visits) for held in found["v1"].values()))
         return found
 
-    monkeypatch.setattr(runner, "load_folds", count)
+    monkeypatch.setattr(folding, "load_folds", count)
     late = readings[10 * len(norths)].device_time_ms
     for epoch, at_ms in ((2, readings[-1].device_time_ms + 10_000), (3, late + 5_000)):
         new = kit.position(SOURCE, at_ms, latitude_deg=33.0012, longitude_deg=112.5005)

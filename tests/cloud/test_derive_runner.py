@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from greenhaul_cloud.store.engine import Store
 
-REFOLD = "greenhaul_cloud.derive.runner.refold"
+REFOLD = "greenhaul_cloud.derive.folding.refold"
 INSIDE, OUTSIDE = 33.0005, 32.99
 RING = [[112.5, 33.0], [112.51, 33.0], [112.51, 33.01], [112.5, 33.01], [112.5, 33.0]]
 

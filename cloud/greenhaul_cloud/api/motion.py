@@ -12,7 +12,7 @@ from greenhaul_cloud.api.problems import Problem
 from greenhaul_cloud.api.shapes import FromQuery, Instant, Listing, Shape, ToQuery
 from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.auth.principal import Principal
-from greenhaul_cloud.derive.inputs import StoredReadings
+from greenhaul_cloud.derive.readings import StoredReadings
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.store.tracks import bound_sources
 from greenhaul_cloud.trips.motion import stops_of, trips_of

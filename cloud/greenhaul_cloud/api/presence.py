@@ -13,7 +13,8 @@ from greenhaul_cloud.api.context import Context
 from greenhaul_cloud.api.guard import Caller
 from greenhaul_cloud.api.problems import Problem
 from greenhaul_cloud.api.shapes import Id, InstantIn, Shape, Wish
-from greenhaul_cloud.derive.inputs import FenceSet, StoredReadings, windows_for
+from greenhaul_cloud.derive.inputs import FenceSet, windows_for
+from greenhaul_cloud.derive.readings import StoredReadings
 from greenhaul_cloud.evaluate import line_of
 from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.index import FenceIndex

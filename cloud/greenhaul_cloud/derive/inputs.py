@@ -1,31 +1,30 @@
 """Everything a vehicle's fold looks at, read from one snapshot of the store."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-import numpy as np
 from sqlalchemy import Connection, select
 
 from greenhaul_cloud.fences.feature import attributes_of
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS, Attributes, Fence, FenceVersion
 from greenhaul_cloud.fences.rules import hours_of
-from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.fold.windows import Interval, Window, joined, scope_of, windows_of
 from greenhaul_cloud.hours.calendar import CHINA, Calendar
 from greenhaul_cloud.hours.expression import depends_on_weekdays
 from greenhaul_cloud.store.calendars import calendar_state, load_calendar
 from greenhaul_cloud.store.fences import fence_changes, fences_state, load_fences
 from greenhaul_cloud.store.tables import vehicle_attributes
-from greenhaul_cloud.store.tracks import Bound, first_from, last_before, load_track
+from greenhaul_cloud.store.tracks import Bound
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
-_FIELDS = ("latitude_deg", "longitude_deg", "speed_kmh", "heading_deg", "odometer_km", "status")
-_STATUS_IGNITION = 1  # JT/T 808 status bit 0: ACC on
+# What a vehicle is in [from_ms, to_ms).
+AttributeSpan = tuple[int, int, Attributes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FenceSet:
     """All fences, one index over all their versions, and the calendar their hours ask.
 
@@ -40,6 +39,16 @@ class FenceSet:
     def version(self, fence_id: str, number: int) -> FenceVersion:
         """One version of a fence."""
         return self.index.versions[self.index.slot_of[fence_id, number]]
+
+    def next_border_ms(self, after_ms: int) -> int:
+        """When the next version of any fence begins or ends; NEVER_MS: none ever will."""
+        at = bisect_right(self._borders_ms, after_ms)
+        return self._borders_ms[at] if at < len(self._borders_ms) else NEVER_MS
+
+    @cached_property
+    def _borders_ms(self) -> list[int]:
+        held = (version for fence in self.fences.values() for version in fence.versions)
+        return sorted({border for one in held for border in (one.valid_from_ms, one.valid_to_ms)})
 
 
 class FenceShelf:
@@ -72,47 +81,50 @@ class FenceShelf:
         return {key: known[key] for key in sorted(changed_ms)}
 
 
-class StoredReadings:
-    """A vehicle's stored track as the fold's reading window."""
+class VehicleWindows(Mapping[str, tuple[Window, ...]]):
+    """When each fence binds a vehicle: its versions, while it is bound and in scope.
 
-    def __init__(self, conn: Connection, bounds: Sequence[Bound]) -> None:
-        self._conn, self._bounds = conn, bounds
+    Of hundreds of fences a fold asks for a few: each is worked out when asked for.
+    """
 
-    def load(self, from_ms: int, to_ms: int) -> Track:
-        """Readings with from_ms ≤ device time < to_ms."""
-        columns = load_track(self._conn, self._bounds, from_ms, to_ms, _FIELDS)
-        status = columns.values["status"]
-        is_on = (np.nan_to_num(status).astype(np.int64) & _STATUS_IGNITION).astype(np.int8)
-        return Track(
-            columns.device_time_ms,
-            columns.values["latitude_deg"],
-            columns.values["longitude_deg"],
-            columns.values["speed_kmh"],
-            columns.values["heading_deg"],
-            columns.values["odometer_km"],
-            np.where(np.isnan(status), np.int8(-1), is_on),
-            columns.digest,
-        )
+    def __init__(
+        self, fences: FenceSet, bounds: Sequence[Bound], attributes: Sequence[AttributeSpan]
+    ) -> None:
+        """attributes: without a break."""
+        self._fences, self._attributes = fences, attributes
+        self._bound = joined((_open(one.from_ms), _open(one.to_ms)) for one in bounds)
+        self._made: dict[str, tuple[Window, ...]] = {}
 
-    def last_before(self, time_ms: int) -> int | None:
-        """Device time of the last reading before an instant."""
-        return last_before(self._conn, self._bounds, time_ms)
+    def __getitem__(self, fence_id: str) -> tuple[Window, ...]:
+        made = self._made.get(fence_id)
+        if made is None:
+            fence = self._fences.fences[fence_id]
+            scope = _common(scope_of(fence, self._attributes), self._bound)
+            made = self._made[fence_id] = windows_of(fence, scope, self._fences.calendar)
+        return made
 
-    def first_from(self, time_ms: int) -> int | None:
-        """Device time of the first reading at or after an instant."""
-        return first_from(self._conn, self._bounds, time_ms)
+    def __contains__(self, fence_id: object) -> bool:
+        return fence_id in self._fences.fences
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fences.fences)
+
+    def __len__(self) -> int:
+        return len(self._fences.fences)
+
+    def next_border_ms(self, after_ms: int) -> int:
+        """No window begins, ends or changes its version before that; NEVER_MS: none ever will."""
+        borders = [self._fences.next_border_ms(after_ms)]
+        borders += [from_ms for from_ms, _, _ in self._attributes if from_ms > after_ms]
+        borders += [border for span in self._bound for border in span if border > after_ms]
+        return min(borders)
 
 
 def windows_for(
     conn: Connection, vehicle_id: str, fences: FenceSet, bounds: Sequence[Bound]
-) -> dict[str, tuple[Window, ...]]:
-    """When each fence binds a vehicle: its versions, while it is bound and in scope."""
-    bound = joined((_open(one.from_ms), _open(one.to_ms)) for one in bounds)
-    held = _attributes(conn, vehicle_id)
-    return {
-        fence_id: windows_of(fence, _common(scope_of(fence, held), bound), fences.calendar)
-        for fence_id, fence in fences.fences.items()
-    }
+) -> VehicleWindows:
+    """The windows of one vehicle, as they are now."""
+    return VehicleWindows(fences, bounds, attributes_of_many(conn, [vehicle_id])[vehicle_id])
 
 
 def _open(time_ms: int) -> int:
@@ -121,18 +133,22 @@ def _open(time_ms: int) -> int:
     return NEVER_MS if time_ms >= TIME_MS_MAX else time_ms
 
 
-def _attributes(conn: Connection, vehicle_id: str) -> list[tuple[int, int, Attributes]]:
-    """(from, to, attributes) without a break; before the first entry nothing is known."""
+def attributes_of_many(
+    conn: Connection, vehicle_ids: Sequence[str]
+) -> dict[str, list[AttributeSpan]]:
+    """What each vehicle is, without a break; before its first entry nothing is known."""
     columns = vehicle_attributes.c
-    query = select(vehicle_attributes).where(columns.vehicle_id == vehicle_id)
-    rows: Sequence[Any] = conn.execute(query.order_by(columns.valid_from)).mappings().all()
-    starts = [ALWAYS_MS, *(row["valid_from"] for row in rows)]
-    ends = [*starts[1:], NEVER_MS]
-    held = [
-        Attributes(),
-        *(attributes_of(row["energy"], row["class"], row["tags"]) for row in rows),
-    ]
-    return list(zip(starts, ends, held, strict=True))
+    query = select(vehicle_attributes).where(columns.vehicle_id.in_(vehicle_ids))
+    rows = conn.execute(query.order_by(columns.vehicle_id, columns.valid_from)).mappings()
+    found: dict[str, list[AttributeSpan]] = {
+        vehicle_id: [(ALWAYS_MS, NEVER_MS, Attributes())] for vehicle_id in vehicle_ids
+    }
+    for row in rows:
+        held, from_ms = found[row["vehicle_id"]], row["valid_from"]
+        held[-1] = (held[-1][0], from_ms, held[-1][2])
+        said = attributes_of(row["energy"], row["class"], row["tags"])
+        held.append((from_ms, NEVER_MS, said))
+    return found
 
 
 def _common(one: Sequence[Interval], other: Sequence[Interval]) -> list[Interval]:

@@ -1,31 +1,20 @@
-"""Folds in the store: what is held of a vehicle, and writing what a refold says differently."""
+"""Writing what a refold says differently of a vehicle."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Table,
-    and_,
-    bindparam,
-    insert,
-    or_,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import Connection, Table, bindparam, insert, update
 
 from greenhaul_cloud.derive.inputs import FenceSet
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
 from greenhaul_cloud.fences.rules import RuleName
-from greenhaul_cloud.fold.intervals import Certainty, How, Violation, Visit
+from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.matching import Amendment, Matching
-from greenhaul_cloud.fold.refold import Refold, StoredFold
+from greenhaul_cloud.fold.refold import Refold
 from greenhaul_cloud.store.statements import insert_row
-from greenhaul_cloud.store.tables import amendment, feed, violation, visit
-from greenhaul_protocols.times import TIME_MS_MIN, format_time
+from greenhaul_cloud.store.tables import amendment, violation, visit
+from greenhaul_protocols.times import format_time
 
 # Where an interval was open and now has its end, the truck drove on; nothing was taken back.
 _PROGRESS = {
@@ -33,88 +22,8 @@ _PROGRESS = {
 }  # fmt: skip
 
 
-# A fence that wants visits asks for those of a whole window, and windows may last a year.
-WANTING_BACK_MS = 400 * 86_400_000
-
-
-def load_folds(
-    conn: Connection,
-    vehicle_id: str,
-    since_ms: int = ALWAYS_MS,
-    wanting: Collection[str] = (),
-) -> dict[str, StoredFold[int]]:
-    """What stands of a vehicle, by fence, but for what was over and confirmed before an instant.
-
-    wanting: fences of which a longer past is needed.
-    """
-    found: dict[str, tuple[list[Any], list[Any]]] = {}
-    visits: dict[int, Visit] = {}
-    stands = and_(
-        visit.c.vehicle_id == vehicle_id,
-        visit.c.state != "withdrawn",
-        _not_over(visit.c.left_confirmed_at, since_ms, wanting),
-    )
-    query = select(visit).where(stands).order_by(visit.c.entered_at, visit.c.id)
-    for row in conn.execute(query):
-        visits[row.id] = _visit_of(row)
-        found.setdefault(row.fence_id, ([], []))[0].append((row.id, visits[row.id]))
-    query = select(violation).where(
-        violation.c.vehicle_id == vehicle_id,
-        violation.c.state != "withdrawn",
-        or_(
-            violation.c.visit_id.in_(select(visit.c.id).where(stands)),
-            and_(
-                violation.c.visit_id.is_(None),
-                or_(
-                    violation.c.ended_at.is_(None),
-                    violation.c.ended_at >= _since(since_ms - WANTING_BACK_MS),
-                ),
-            ),
-        ),
-    )
-    for row in conn.execute(query.order_by(violation.c.began_at, violation.c.id)):
-        entered_ms = None if row.visit_id is None else visits[row.visit_id].entered_ms
-        broken = _violation_of(row, entered_ms)
-        found.setdefault(row.fence_id, ([], []))[1].append((row.id, broken))
-    return {fence_id: StoredFold(*held) for fence_id, held in found.items()}
-
-
-def has_older(conn: Connection, vehicle_id: str, since_ms: int) -> bool:
-    """Whether `load_folds` may have left something out."""
-    if since_ms <= TIME_MS_MIN:
-        return False
-    older = [
-        (visit, visit.c.left_confirmed_at < since_ms),
-        (violation, violation.c.ended_at < _since(since_ms - WANTING_BACK_MS)),
-    ]
-    return any(
-        conn.execute(
-            select(table.c.id)
-            .where(table.c.vehicle_id == vehicle_id, is_older, table.c.state != "withdrawn")
-            .limit(1)
-        ).first()
-        for table, is_older in older
-    )
-
-
-def _not_over(
-    confirmed_at: ColumnElement[Any], since_ms: int, wanting: Collection[str]
-) -> ColumnElement[bool]:
-    if since_ms <= TIME_MS_MIN:
-        return true()
-    reaching = or_(confirmed_at.is_(None), confirmed_at >= since_ms)
-    if not wanting:
-        return reaching
-    long_ago = _since(since_ms - WANTING_BACK_MS)
-    return or_(reaching, and_(visit.c.fence_id.in_(wanting), confirmed_at >= long_ago))
-
-
-def _since(time_ms: int) -> int:
-    return max(time_ms, TIME_MS_MIN)
-
-
 class FoldWriter:
-    """Writes what changed of one vehicle; what it tells the streams comes last."""
+    """Writes what changed of one vehicle, and keeps what the streams are to be told."""
 
     def __init__(self, conn: Connection, vehicle_id: str, fences: FenceSet, now_ms: int) -> None:
         self._conn, self._vehicle_id = conn, vehicle_id
@@ -126,20 +35,12 @@ class FoldWriter:
         ids = self._write_visits(fence_id, result.visits)
         self._write_violations(fence_id, result, ids)
 
-    def write_feed(self) -> int:
-        """Tell the streams, once all is written and under the feed's lock; how many rows."""
-        rows = [
+    def news(self) -> list[dict[str, Any]]:
+        """What to tell the streams, once all is written: rows of the feed."""
+        return [
             {"at": self._now_ms, "topic": topic, "vehicle_id": self._vehicle_id, "body": body}
             for topic, body in self._changed
         ]
-        if rows:
-            self._conn.execute(insert(feed), rows)
-        return len(rows)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether there is anything to tell."""
-        return bool(self._changed)
 
     def _write_visits(self, fence_id: str, matching: Matching[int, Visit]) -> dict[int, int]:
         """Ids of the visits that stand, by their beginning."""
@@ -308,22 +209,6 @@ def _text(name: str, value: Any) -> Any:
     return format_time(value) if name.endswith("_ms") and value is not None else value
 
 
-def _visit_of(row: Any) -> Visit:
-    return Visit(
-        row.fence_version,
-        row.entered_at,
-        How(row.entered_by),
-        Certainty(row.entered_certainty),
-        row.left_at,
-        How(row.left_by),
-        None if row.left_certainty is None else Certainty(row.left_certainty),
-        Certainty(row.certainty),
-        row.entered_confirmed_at,
-        row.left_confirmed_at,
-        tuple((instant_ms, confirmed_ms) for instant_ms, confirmed_ms in row.gaps),
-    )
-
-
 def _visit_values(now: Visit) -> dict[str, Any]:
     return {
         "fence_version": now.fence_version,
@@ -338,24 +223,3 @@ def _visit_values(now: Visit) -> dict[str, Any]:
         "left_confirmed_at": now.left_confirmed_ms,
         "gaps": now.gaps_ms,
     }
-
-
-def _violation_of(row: Any, visit_entered_ms: int | None) -> Violation:
-    return Violation(
-        RuleName(row.rule),
-        row.fence_version,
-        row.began_at,
-        row.ended_at,
-        Certainty(row.certainty),
-        visit_entered_ms,
-        row.detail,
-        _window_of(row),
-    )
-
-
-def _window_of(row: Any) -> tuple[int, int] | None:
-    """A window for want of a visit; its open ends are kept as null."""
-    if row.visit_id is not None:
-        return None
-    begin_ms, end_ms = row.window_began_at, row.window_ended_at
-    return ALWAYS_MS if begin_ms is None else begin_ms, NEVER_MS if end_ms is None else end_ms

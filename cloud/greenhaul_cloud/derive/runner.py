@@ -7,39 +7,32 @@ between: a claim may be lost without noticing. The mark goes only if nothing wid
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from zlib import crc32
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, select
 
-from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
-from greenhaul_cloud.derive.inputs import FenceSet, FenceShelf, StoredReadings, windows_for
-from greenhaul_cloud.derive.results import FoldWriter, has_older, load_folds
-from greenhaul_cloud.fences.model import ALWAYS_MS
-from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
-from greenhaul_cloud.fold.windows import Interval, next_border_ms
+from greenhaul_cloud.derive.cases import in_groups, open_cases
+from greenhaul_cloud.derive.folding import Folded, Raised, fold_cases
+from greenhaul_cloud.derive.inputs import FenceSet, FenceShelf
+from greenhaul_cloud.derive.writing import note_failure, write_folds
 from greenhaul_cloud.store.calendars import seed_calendar
 from greenhaul_cloud.store.claims import KEY_MAX, Space
 from greenhaul_cloud.store.engine import Store
-from greenhaul_cloud.store.marks import forget, hand_over_sources
-from greenhaul_cloud.store.statements import insert_into
-from greenhaul_cloud.store.tables import dirty, fold_failure, fold_state
-from greenhaul_cloud.store.tracks import bound_sources
+from greenhaul_cloud.store.marks import hand_over_sources
+from greenhaul_cloud.store.tables import dirty, fold_state
 from greenhaul_protocols.errors import Unavailable
-from greenhaul_protocols.times import TIME_MS_MAX, format_time, to_datetime
+from greenhaul_protocols.times import to_datetime
 
 log = logging.getLogger(__name__)
 
 # Vehicles of one turn; the rest are taken in the next, so that new marks of sources come in.
 VEHICLES_MAX = 500
-# Vehicles claimed at a time: few enough that others find some, enough to ask the store seldom.
-VEHICLES_CLAIMED = 25
-REASON_LENGTH_MAX = 500
-# Ten minutes before a change nearly always have an anchor (`fold/readings.py`), a day more so.
-LOOK_BACK_MS = 86_400_000
-MS_PER_DAY = 86_400_000
+# Vehicles claimed and folded together: few enough that others find some and that a stop is heard
+# soon, enough that the statements for all of them cost each next to nothing.
+VEHICLES_CLAIMED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +51,10 @@ class DeriveResult:
     set_aside: int = 0
     elsewhere: int = 0
 
+    def plus(self, other: "DeriveResult") -> "DeriveResult":
+        """Both together."""
+        return DeriveResult(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
     @property
     def has_more(self) -> bool:
         """Whether another turn would find vehicles that this one left."""
@@ -66,22 +63,10 @@ class DeriveResult:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Why a vehicle is folded: a dirty mark, or (without id) time that has come."""
+    """Why a vehicle is folded: a dirty mark, or time that has come; what tells it from another."""
 
     vehicle_id: str
-    mark_id: int | None
     revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """A fold on its way to be written, with what it was based on."""
-
-    result: VehicleRefold[int]
-    fences: FenceSet
-    last_as_of_ms: int | None
-    as_of_ms: int
-    due_ms: int | None
 
 
 class Deriver:
@@ -122,14 +107,9 @@ class Deriver:
     def _fold_some(self, marks: Sequence[_Mark], now_ms: int, total: DeriveResult) -> DeriveResult:
         keys = {_claim_of(mark.vehicle_id) for mark in marks}
         with self._claimed(Space.VEHICLE, keys) as ours:
-            for mark in marks:
-                if _claim_of(mark.vehicle_id) in ours:
-                    total = self._fold_or_set_aside(mark, now_ms, total)
-                    # a claim is lost by silence, and a long fold is silent
-                    self._store.claims.renew()
-                else:
-                    total = replace(total, elsewhere=total.elsewhere + 1)
-        return total
+            claimed = [mark for mark in marks if _claim_of(mark.vehicle_id) in ours]
+            done = self._fold_claimed(claimed, now_ms)
+        return total.plus(replace(done, elsewhere=done.elsewhere + len(marks) - len(claimed)))
 
     @contextmanager
     def _claimed(self, space: Space, keys: set[int]) -> Iterator[set[int]]:
@@ -142,85 +122,76 @@ class Deriver:
             claims.leave(space, ours)
 
     def _marks(self, conn: Connection, now_ms: int) -> list[_Mark]:
-        query = select(dirty.c.vehicle_id, dirty.c.id, dirty.c.revision)
+        query = select(dirty.c.vehicle_id, dirty.c.revision)
         query = query.where(dirty.c.vehicle_id.is_not(None)).order_by(dirty.c.from_time)
         marked = [_Mark(*row) for row in conn.execute(query)]
         known = {mark.vehicle_id for mark in marked}
         due = select(fold_state.c.vehicle_id, fold_state.c.due_at)
         due = due.where(fold_state.c.due_at <= now_ms).order_by(fold_state.c.due_at)
         marked += [
-            _Mark(row.vehicle_id, None, row.due_at)
+            _Mark(row.vehicle_id, row.due_at)
             for row in conn.execute(due)
             if row.vehicle_id not in known
         ]
         return [mark for mark in marked if self._set_aside.get(mark.vehicle_id) != mark.revision]
 
-    def _fold_or_set_aside(self, mark: _Mark, now_ms: int, total: DeriveResult) -> DeriveResult:
-        try:
-            folded = self._fold(mark, now_ms)
-            changed = 0 if folded is None else self._write(mark, folded, now_ms)
-        except Unavailable:
-            raise
-        except Exception as error:
-            log.exception("event=fold_failed vehicle=%s", mark.vehicle_id)
-            self._set_aside[mark.vehicle_id] = mark.revision
-            self._note_failure(mark.vehicle_id, error, now_ms)
-            return replace(total, failed=total.failed + 1)
-        self._set_aside.pop(mark.vehicle_id, None)
-        if folded is None:
-            return replace(total, elsewhere=total.elsewhere + 1)
-        return replace(
-            total,
-            folded=total.folded + 1,
-            changed=total.changed + changed,
-            readings_read=total.readings_read + folded.result.readings_read,
-        )
+    def _fold_claimed(self, marks: Sequence[_Mark], now_ms: int) -> DeriveResult:
+        """Fold these vehicles together; one that cannot be folded does not hold up the others."""
+        total = DeriveResult()
+        waiting = {mark.vehicle_id: mark for mark in marks}
+        while waiting:
+            try:
+                done, left = self._fold_group(waiting, now_ms)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001  # it is set aside, and logged
+                # not a fold, but loading or writing: it shows alone whose they are
+                if len(waiting) == 1:
+                    (mark,) = waiting.values()
+                    return total.plus(self._set_apart(mark, error, now_ms))
+                for mark in waiting.values():
+                    total = total.plus(self._fold_claimed([mark], now_ms))
+                return total
+            total, waiting = total.plus(done), left
+            # a claim is lost by silence, and a long fold is silent
+            self._store.claims.renew()
+        return total
 
-    def _fold(self, mark: _Mark, now_ms: int) -> _Folded | None:
-        """None when another process has done it between our look and our claim."""
+    def _fold_group(
+        self, marks: Mapping[str, _Mark], now_ms: int
+    ) -> tuple[DeriveResult, dict[str, _Mark]]:
+        """Fold as many as can be held at a time; what was done, and who is left."""
         with self._store.read() as conn:
-            row = conn.execute(select(dirty).where(dirty.c.id == mark.mark_id)).one_or_none()
-            last_as_of_ms = _as_of(conn, mark.vehicle_id)
-            if row is None and last_as_of_ms is not None and last_as_of_ms >= now_ms:
-                return None
-            # time does not go back for a fold, whatever the clock does
-            as_of_ms = max(now_ms, last_as_of_ms or now_ms)
             fences = self._shelf.take(conn)
-            self._say_unknown_year(fences, as_of_ms)
-            bounds = bound_sources(conn, mark.vehicle_id)
-            windows = windows_for(conn, mark.vehicle_id, fences, bounds)
-            frozen_before_ms = frozen_before(conn)
-            readings = StoredReadings(conn, since(bounds, frozen_before_ms))
-            changes = _changes(row, last_as_of_ms, as_of_ms)
-            if row is not None and row.from_time < frozen_before_ms:
-                log.info(
-                    "event=mark_clamped vehicle=%s from=%s kept_from=%s",
-                    mark.vehicle_id,
-                    format_time(row.from_time),
-                    format_time(frozen_before_ms),
-                )
-            changes = clamped(changes, frozen_before_ms)
-            # nearly always the last day of what stands is enough; all of it grows without end
-            for since_ms in (_look_back(changes), ALWAYS_MS):
-                result = refold(
-                    readings,
-                    windows,
-                    load_folds(conn, mark.vehicle_id, since_ms, wanting_fences(fences.index)),
-                    changes,
-                    as_of_ms=as_of_ms,
-                    index=fences.index,
-                    why="refolded",
-                    frozen_before_ms=frozen_before_ms,
-                )
-                if result.looked_back_ms >= since_ms:
-                    break
-                if not has_older(conn, mark.vehicle_id, since_ms):
-                    break
-            borders = [next_border_ms(one, as_of_ms) for one in windows.values()]
-            borders.append(readings.first_from(as_of_ms + 1))
-            borders.append(result.due_ms)
-        due = [border for border in borders if border is not None and border <= TIME_MS_MAX]
-        return _Folded(result, fences, last_as_of_ms, as_of_ms, min(due, default=None))
+            self._say_unknown_year(fences, now_ms)
+            cases = open_cases(conn, list(marks), fences, now_ms)
+            group = next(in_groups(cases), [])
+            folds = list(fold_cases(conn, group, fences))
+        told = [fold for fold in folds if isinstance(fold, Folded)]
+        changed = write_folds(self._store, told, fences, now_ms) if told else 0
+        done = DeriveResult(
+            folded=len(told),
+            changed=changed,
+            readings_read=sum(f.result.readings_read for f in told),
+            # another process has folded them between our look and our claim
+            elsewhere=len(marks) - len(cases),
+        )
+        for fold in folds:
+            vehicle_id = fold.case.vehicle_id
+            if isinstance(fold, Raised):
+                done = done.plus(self._set_apart(marks[vehicle_id], fold.error, now_ms))
+            else:
+                self._set_aside.pop(vehicle_id, None)
+        grouped = {case.vehicle_id for case in group}
+        left = {case.vehicle_id: marks[case.vehicle_id] for case in cases}
+        return done, {key: mark for key, mark in left.items() if key not in grouped}
+
+    def _set_apart(self, mark: _Mark, error: Exception, now_ms: int) -> DeriveResult:
+        """Leave a vehicle out until something about it changes."""
+        log.error("event=fold_failed vehicle=%s", mark.vehicle_id, exc_info=error)
+        self._set_aside[mark.vehicle_id] = mark.revision
+        note_failure(self._store, mark.vehicle_id, error, now_ms)
+        return DeriveResult(failed=1)
 
     def _say_unknown_year(self, fences: FenceSet, as_of_ms: int) -> None:
         """Once a year: rules ask for days off that nobody has entered yet."""
@@ -231,42 +202,6 @@ class Deriver:
         if year not in self._years_said:
             self._years_said.add(year)
             log.warning("event=calendar_unknown calendar=%s year=%d", calendar.name, year)
-
-    def _write(self, mark: _Mark, folded: _Folded, now_ms: int) -> int:
-        with self._store.write() as conn:
-            if not self._store.driver.lock_vehicle(conn, mark.vehicle_id):
-                return 0  # another process is at it; the mark stays
-            if _as_of(conn, mark.vehicle_id) != folded.last_as_of_ms:
-                return 0  # another process was faster
-            writer = FoldWriter(conn, mark.vehicle_id, folded.fences, now_ms)
-            for fence_id, result in folded.result.fences.items():
-                writer.write(fence_id, result)
-            state = {"as_of": folded.as_of_ms, "due_at": folded.due_ms}
-            conn.execute(
-                insert_into(conn, fold_state)
-                .values(vehicle_id=mark.vehicle_id, **state)
-                .on_conflict_do_update(index_elements=["vehicle_id"], set_=state)
-            )
-            conn.execute(delete(fold_failure).where(fold_failure.c.vehicle_id == mark.vehicle_id))
-            if mark.mark_id is not None:
-                forget(conn, mark.mark_id, mark.revision)
-            if not writer.has_news:
-                return 0
-            self._store.driver.lock_feed(conn)
-            return writer.write_feed()
-
-    def _note_failure(self, vehicle_id: str, error: Exception, now_ms: int) -> None:
-        reason = f"{type(error).__name__}: {error}"[:REASON_LENGTH_MAX]
-        with self._store.write() as conn:
-            values = {"failed_at": now_ms, "reason": reason}
-            conn.execute(
-                insert_into(conn, fold_failure)
-                .values(vehicle_id=vehicle_id, count=1, **values)
-                .on_conflict_do_update(
-                    index_elements=["vehicle_id"],
-                    set_={**values, "count": fold_failure.c.count + 1},
-                )
-            )
 
 
 def derive_once(store: Store, now_ms: int) -> DeriveResult:
@@ -281,26 +216,3 @@ def derive_once(store: Store, now_ms: int) -> DeriveResult:
 def _claim_of(vehicle_id: str) -> int:
     """Two vehicles of one number only wait for each other."""
     return crc32(vehicle_id.encode()) & KEY_MAX
-
-
-def _as_of(conn: Connection, vehicle_id: str) -> int | None:
-    query = select(fold_state.c.as_of).where(fold_state.c.vehicle_id == vehicle_id)
-    found = conn.execute(query).scalar()
-    return None if found is None else int(found)
-
-
-def _look_back(changes: Sequence[Interval]) -> int:
-    """From where on stored visits are loaded at first."""
-    return min((first_ms for first_ms, _ in changes), default=TIME_MS_MAX) - LOOK_BACK_MS
-
-
-def _changes(
-    mark: Row[tuple[object, ...]] | None, last_as_of_ms: int | None, as_of_ms: int
-) -> list[Interval]:
-    """Closed spans to fold anew: what was marked, and what time itself has uncovered since."""
-    changes: list[Interval] = []
-    if mark is not None and mark.from_time <= as_of_ms:
-        changes.append((mark.from_time, min(mark.to_time, as_of_ms)))
-    if last_as_of_ms is not None and last_as_of_ms < as_of_ms:
-        changes.append((last_as_of_ms + 1, as_of_ms))
-    return changes

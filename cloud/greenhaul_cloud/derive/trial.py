@@ -7,8 +7,10 @@ from typing import Any, Literal
 from sqlalchemy import Connection, select
 
 from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
-from greenhaul_cloud.derive.inputs import FenceSet, StoredReadings, windows_for
-from greenhaul_cloud.derive.results import load_folds, readable
+from greenhaul_cloud.derive.inputs import FenceSet, windows_for
+from greenhaul_cloud.derive.readings import StoredReadings
+from greenhaul_cloud.derive.results import readable
+from greenhaul_cloud.derive.stored import load_all
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
 from greenhaul_cloud.fold.intervals import Violation, Visit
@@ -51,7 +53,7 @@ def try_version(
         result = refold(
             StoredReadings(conn, since(bounds, frozen_before_ms)),
             windows_for(conn, vehicle_id, tried, bounds),
-            {fence_id: load_folds(conn, vehicle_id).get(fence_id, StoredFold())},
+            {fence_id: load_all(conn, vehicle_id).get(fence_id, StoredFold())},
             clamped([(min(from_ms, as_of_ms), as_of_ms)], frozen_before_ms),
             as_of_ms=as_of_ms,
             index=tried.index,

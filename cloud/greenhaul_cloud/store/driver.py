@@ -56,8 +56,8 @@ class Driver(Protocol):
     def tidy(self, engine: Engine) -> None:
         """Give back what deleted rows took, as far as the engine does not by itself."""
 
-    def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:
-        """Take the vehicle's lock until the transaction ends; False when another holds it."""
+    def lock_vehicles(self, conn: Connection, vehicle_ids: Sequence[str]) -> set[str]:
+        """Take vehicles' locks until the transaction ends; those that no other holds."""
 
     def lock_feed(self, conn: Connection) -> None:
         """Number feed rows in the order of their commits until this transaction ends."""

@@ -5,7 +5,7 @@ bindings, attributes and fence versions for their vehicle. A mark widens until a
 its revision tells the fold whether it widened meanwhile.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, literal_column, select, tuple_
@@ -88,12 +88,16 @@ def hand_over_sources(conn: Connection, now_ms: int) -> None:
             before = spans.get(bound.vehicle_id, (from_ms, to_ms))
             spans[bound.vehicle_id] = (min(before[0], from_ms), max(before[1], to_ms))
     mark_vehicles(conn, spans, now_ms)
-    for at in range(0, len(marked), _MARKS_MAX):
-        seen = [(row.id, row.revision) for row in marked[at : at + _MARKS_MAX]]
-        conn.execute(delete(dirty).where(tuple_(dirty.c.id, dirty.c.revision).in_(seen)))
+    forget(conn, [(row.id, row.revision) for row in marked])
 
 
-def forget(conn: Connection, mark_id: int, revision: int) -> bool:
-    """Remove a mark that has not widened since it was read; whether it was so."""
-    done = conn.execute(delete(dirty).where(dirty.c.id == mark_id, dirty.c.revision == revision))
-    return done.rowcount == 1
+def forget(conn: Connection, seen: Sequence[tuple[int, int]]) -> None:
+    """Remove the marks, given as (id, revision), that have not widened since they were seen."""
+    columns = dirty.c
+    for at in range(0, len(seen), _MARKS_MAX):
+        is_seen = tuple_(columns.id, columns.revision).in_(seen[at : at + _MARKS_MAX])
+        # locked in the order in which marks are written
+        order = (columns.source_id, columns.vehicle_id)
+        query = select(columns.id).where(is_seen).order_by(*order).with_for_update()
+        ids = conn.execute(query).scalars().all()
+        conn.execute(delete(dirty).where(columns.id.in_(ids)))

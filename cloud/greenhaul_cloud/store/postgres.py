@@ -188,12 +188,21 @@ class PostgresDriver:
                 log.info("event=index_made_anew index=%s", name)
                 conn.exec_driver_sql(f'REINDEX INDEX CONCURRENTLY "{name}"')
 
-    def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:
-        """As `Driver.lock_vehicle`."""
-        word = int.from_bytes(blake2b(vehicle_id.encode(), digest_size=4).digest(), signed=True)
-        taken = text("SELECT pg_try_advisory_xact_lock(:lock_class, :word)")
-        found = conn.execute(taken, {"lock_class": _LOCK_VEHICLE, "word": word})
-        return bool(found.scalar_one())
+    def lock_vehicles(self, conn: Connection, vehicle_ids: Sequence[str]) -> set[str]:
+        """As `Driver.lock_vehicles`; two vehicles of one word are locked as one."""
+        words = {
+            vehicle_id: int.from_bytes(
+                blake2b(vehicle_id.encode(), digest_size=4).digest(), signed=True
+            )
+            for vehicle_id in vehicle_ids
+        }
+        taken = text(
+            "SELECT word FROM unnest(CAST(:words AS int[])) AS word "
+            "WHERE pg_try_advisory_xact_lock(:lock_class, word)"
+        )
+        asked = {"lock_class": _LOCK_VEHICLE, "words": sorted({*words.values()})}
+        locked = set(conn.execute(taken, asked).scalars())
+        return {vehicle_id for vehicle_id, word in words.items() if word in locked}
 
     def lock_feed(self, conn: Connection) -> None:
         """As `Driver.lock_feed`: an id is drawn only by who will commit next."""

@@ -134,9 +134,9 @@ class SqliteDriver:
             conn.exec_driver_sql("PRAGMA optimize")
             conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
 
-    def lock_vehicle(self, conn: Connection, vehicle_id: str) -> bool:  # noqa: ARG002
-        """As `Driver.lock_vehicle`: there is one writer, and it is this transaction."""
-        return True
+    def lock_vehicles(self, conn: Connection, vehicle_ids: Sequence[str]) -> set[str]:  # noqa: ARG002
+        """As `Driver.lock_vehicles`: there is one writer, and it is this transaction."""
+        return set(vehicle_ids)
 
     def lock_feed(self, conn: Connection) -> None:
         """BEGIN IMMEDIATE has locked already."""

@@ -63,27 +63,33 @@ def bound_sources(
     conn: Connection, vehicle_id: str, from_ms: int = TIME_MS_MIN, to_ms: int = TIME_MS_MAX
 ) -> list[Bound]:
     """Sources of a vehicle between two instants, those that lead first."""
+    return sources_of(conn, [vehicle_id], from_ms, to_ms)[vehicle_id]
+
+
+def sources_of(
+    conn: Connection,
+    vehicle_ids: Sequence[str],
+    from_ms: int = TIME_MS_MIN,
+    to_ms: int = TIME_MS_MAX,
+) -> dict[str, list[Bound]]:
+    """The same of each of these vehicles."""
     query = (
         select(binding, source.c.name)
         .join(source, source.c.id == binding.c.source_id)
         .where(
-            binding.c.vehicle_id == vehicle_id,
+            binding.c.vehicle_id.in_(vehicle_ids),
             binding.c.valid_from < to_ms,
             or_(binding.c.valid_to.is_(None), binding.c.valid_to > from_ms),
         )
         # by name, not by number: numbers depend on who came first
         .order_by(binding.c.priority.desc(), source.c.name, binding.c.valid_from)
     )
-    return [
-        Bound(
-            row.source_id,
-            row.name,
-            row.valid_from,
-            TIME_MS_MAX if row.valid_to is None else row.valid_to,
-            row.priority,
-        )
-        for row in conn.execute(query)
-    ]
+    found: dict[str, list[Bound]] = {vehicle_id: [] for vehicle_id in vehicle_ids}
+    for row in conn.execute(query):
+        to = TIME_MS_MAX if row.valid_to is None else row.valid_to
+        bound = Bound(row.source_id, row.name, row.valid_from, to, row.priority)
+        found[row.vehicle_id].append(bound)
+    return found
 
 
 def vehicles_between(
@@ -177,14 +183,15 @@ def _within(bounds: Sequence[Bound], from_ms: int, to_ms: int) -> list[Bound]:
     return [one for one in bounds if one.from_ms <= reach_to and one.to_ms > reach_from]
 
 
-# Statements are made once: a fold asks a dozen times, and making one costs more than running it.
-def _on_track() -> ColumnElement[bool]:
-    """What `_span` gives values to."""
+def is_on_track(
+    source_id: ColumnElement[int], low: ColumnElement[int], high: ColumnElement[int]
+) -> ColumnElement[bool]:
+    """Positions of a source in [low, high) that tracks are made of."""
     columns = position.c
     return and_(
-        columns.source_id == bindparam("source", type_=columns.source_id.type),
-        columns.device_time >= bindparam("low", type_=columns.device_time.type),
-        columns.device_time < bindparam("high", type_=columns.device_time.type),
+        columns.source_id == source_id,
+        columns.device_time >= low,
+        columns.device_time < high,
         columns.is_located == true(),
         columns.time_quality.in_(FOLDABLE),
         columns.latitude_deg.is_not(None),
@@ -192,12 +199,24 @@ def _on_track() -> ColumnElement[bool]:
     )
 
 
+def span_of(bound: Bound, from_ms: int, to_ms: int) -> tuple[int, int, int]:
+    """Source, low, high: what of [from, to) the binding covers."""
+    return bound.source_id, _clamped(max(from_ms, bound.from_ms)), _clamped(min(to_ms, bound.to_ms))
+
+
+# Statements are made once: a fold asks a dozen times, and making one costs more than running it.
+def _on_track() -> ColumnElement[bool]:
+    """What `_span` gives values to."""
+    source_type, time_type = position.c.source_id.type, position.c.device_time.type
+    return is_on_track(
+        bindparam("source", type_=source_type),
+        bindparam("low", type_=time_type),
+        bindparam("high", type_=time_type),
+    )
+
+
 def _span(bound: Bound, from_ms: int, to_ms: int) -> dict[str, int]:
-    return {
-        "source": bound.source_id,
-        "low": _clamped(max(from_ms, bound.from_ms)),
-        "high": _clamped(min(to_ms, bound.to_ms)),
-    }
+    return dict(zip(("source", "low", "high"), span_of(bound, from_ms, to_ms), strict=True))
 
 
 def _clamped(time_ms: int) -> int:

@@ -1,0 +1,137 @@
+"""Cases folded: most at one glance, for nothing can have happened to them, the rest one by one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from greenhaul_cloud.derive.cases import VEHICLE_S_MAX, Case
+from greenhaul_cloud.derive.inputs import FenceSet
+from greenhaul_cloud.derive.readings import HeldReadings, StoredReadings, load_tracks
+from greenhaul_cloud.derive.stored import Folds, has_older, load_all, load_folds
+from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
+from greenhaul_cloud.fold.courses import Fleet
+from greenhaul_cloud.fold.quiet import touched_fences
+from greenhaul_cloud.fold.readings import REACH_MS, ReadingWindow
+from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
+from greenhaul_cloud.fold.track import Track
+from greenhaul_protocols.times import TIME_MS_MAX
+
+# Ten minutes before a change nearly always have an anchor (`fold/readings.py`), a day more so.
+LOOK_BACK_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A fold on its way to be written. due_ms: when time alone will change it; None: never."""
+
+    case: Case
+    result: VehicleRefold[int]
+    due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A fold that raised."""
+
+    case: Case
+    error: Exception
+
+
+def fold_cases(
+    conn: Connection, cases: Sequence[Case], fences: FenceSet
+) -> Iterator[Folded | Raised]:
+    """Fold each of a group. One that raises does not hold up the others."""
+    since_ms = {case.vehicle_id: case.first_ms - LOOK_BACK_MS for case in cases}
+    stored = load_folds(conn, since_ms, wanting_fences(fences.index))
+    small = [case for case in cases if case.size_s <= VEHICLE_S_MAX]
+    tracks = load_tracks(conn, [case.part_from(_low_ms(case)) for case in small])
+    touched = touched_fences(Fleet.of(tracks), fences.index)
+    loud = [case for case in cases if case.size_s > VEHICLE_S_MAX]
+    for number, (case, track) in enumerate(zip(small, tracks, strict=True)):
+        near = touched.get(number, set())
+        if _is_quiet(case, stored[case.vehicle_id], near, wanting_fences(fences.index)):
+            yield _told(case, VehicleRefold({}, len(track)), _first_after(track, case.as_of_ms))
+        else:
+            loud.append(case)
+    yield from _refold_all(conn, loud, stored, fences)
+
+
+def _low_ms(case: Case) -> int:
+    return ALWAYS_MS if case.before_ms is None else case.before_ms
+
+
+def _is_quiet(case: Case, stored: Folds, near: set[str], wanting: frozenset[str]) -> bool:
+    """Whether nothing can have happened: no stay was going on at the last reading before the
+    changes or later, and from there on the truck keeps away from all that binds it. So that
+    reading is an anchor outside, and so are all that follow."""
+    windows = case.windows
+    if any(windows[fence_id] for fence_id in (near | wanting) & windows.keys()):
+        return False
+    from_ms = case.first_ms if case.before_ms is None else case.before_ms
+    if from_ms < case.first_ms - LOOK_BACK_MS:
+        return False  # what ended since then was not loaded
+    for held in stored.values():
+        if any(visit.visit_entered_ms is None for _, visit in held.violations):
+            return False
+        for _, visit in held.visits:
+            if visit.left_confirmed_ms is None or visit.left_confirmed_ms >= from_ms:
+                return False
+    return True
+
+
+def _refold_all(
+    conn: Connection, cases: Sequence[Case], stored: dict[str, Folds], fences: FenceSet
+) -> Iterator[Folded | Raised]:
+    """Fold one by one, the tracks of those that are not too large at hand."""
+    held = [case for case in cases if case.size_s <= VEHICLE_S_MAX]
+    tracks = load_tracks(conn, [case.part_from(_low_ms(case) - REACH_MS) for case in held])
+    at_hand = {case.vehicle_id: track for case, track in zip(held, tracks, strict=True)}
+    for case in cases:
+        readings: ReadingWindow = StoredReadings(conn, case.bounds)
+        if case.vehicle_id in at_hand:
+            from_ms = _low_ms(case) - REACH_MS
+            readings = HeldReadings(at_hand[case.vehicle_id], from_ms, readings)
+        try:
+            result = _refold(conn, case, readings, stored[case.vehicle_id], fences)
+            yield _told(case, result, readings.first_from(case.as_of_ms + 1))
+        except DBAPIError:
+            raise  # the snapshot is gone, for all of them
+        except Exception as error:  # noqa: BLE001  # the caller sets it aside, and logs it
+            yield Raised(case, error)
+
+
+def _refold(
+    conn: Connection, case: Case, readings: ReadingWindow, stored: Folds, fences: FenceSet
+) -> VehicleRefold[int]:
+    """Nearly always the last day of what stands is enough; all of it grows without end."""
+
+    def of(folds: Folds) -> VehicleRefold[int]:
+        return refold(
+            readings,
+            case.windows,
+            folds,
+            case.changes,
+            as_of_ms=case.as_of_ms,
+            index=fences.index,
+            why="refolded",
+            frozen_before_ms=case.frozen_before_ms,
+        )
+
+    result = of(stored)
+    since_ms = case.first_ms - LOOK_BACK_MS
+    if result.looked_back_ms >= since_ms or not has_older(conn, case.vehicle_id, since_ms):
+        return result
+    return of(load_all(conn, case.vehicle_id))
+
+
+def _first_after(track: Track, time_ms: int) -> int | None:
+    later = track.device_time_ms[track.device_time_ms > time_ms]
+    return int(later[0]) if len(later) else None
+
+
+def _told(case: Case, result: VehicleRefold[int], next_reading_ms: int | None) -> Folded:
+    next_ms = NEVER_MS if next_reading_ms is None else next_reading_ms
+    due_ms = min(next_ms, result.due_ms, case.windows.next_border_ms(case.as_of_ms))
+    return Folded(case, result, due_ms if due_ms <= TIME_MS_MAX else None)

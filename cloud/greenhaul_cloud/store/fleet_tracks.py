@@ -1,0 +1,148 @@
+"""Tracks of many vehicles at once: what a fold of a fleet reads, in a statement for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Integer, Select, func, select
+
+from greenhaul_cloud.store.asking import Asked
+from greenhaul_cloud.store.leading import leading
+from greenhaul_cloud.store.marks import LEAD_GAP_MS
+from greenhaul_cloud.store.schema import Instant
+from greenhaul_cloud.store.statements import time_ms_of
+from greenhaul_cloud.store.tables import latest, position
+from greenhaul_cloud.store.tracks import Bound, is_on_track, span_of
+
+Columns = list[NDArray[Any]]
+
+# Rows turned into columns in one go: as Python objects one takes ten times as much.
+_ROWS_MAX = 20_000
+# Asked number, device time and digest, which order a track; then the fields asked for.
+_KEYS = 3
+
+_ASKED = Asked("asked", {"n": Integer, "source": Integer, "low": Instant, "high": Instant})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of a vehicle's track with from_ms ≤ device time < to_ms.
+
+    bounds: all the vehicle's sources, those that lead first.
+    """
+
+    bounds: Sequence[Bound]
+    from_ms: int
+    to_ms: int
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """(source, low, high) of each bound, with what decides who leads at the ends."""
+        margin_ms = LEAD_GAP_MS if len(self.bounds) > 1 else 0
+        low, high = self.from_ms - margin_ms, self.to_ms + margin_ms + bool(margin_ms)
+        return [span_of(bound, low, high) for bound in self.bounds]
+
+
+def load_parts(conn: Connection, parts: Sequence[Part], fields: Sequence[str]) -> list[Columns]:
+    """Of each part its columns: device_time_ms, digest, then the fields, float64 with NaN for
+    null; ordered by (time, digest)."""
+    spans = [span for part in parts for span in part.spans()]
+    loaded = _load(conn, spans, fields)
+    found, at = [], 0
+    for part in parts:
+        tables = loaded[at : at + len(part.bounds)]
+        at += len(part.bounds)
+        found.append(tables[0] if len(tables) == 1 else _of_leading(part, tables, len(fields)))
+    return found
+
+
+def _of_leading(part: Part, tables: Sequence[Columns], fields: int) -> Columns:
+    """Readings of the sources that lead, in order, without what lies outside the part."""
+    if not tables:
+        return _columns([], fields)[1:]
+    masks = leading([table[0] for table in tables])
+    kept = [[column[mask] for column in table] for table, mask in zip(tables, masks, strict=True)]
+    columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
+    time_ms, digest = columns[:2]
+    order = np.lexsort((digest, time_ms))
+    order = order[(time_ms[order] >= part.from_ms) & (time_ms[order] < part.to_ms)]
+    return [column[order] for column in columns]
+
+
+def first_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
+    """Of each part the device time of its first reading."""
+    return [min(edges, default=None) for edges in _edges(conn, parts, "first")]
+
+
+def last_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
+    """Of each part the device time of its last reading."""
+    return [max(edges, default=None) for edges in _edges(conn, parts, "last")]
+
+
+def newest_of(conn: Connection, source_ids: Sequence[int]) -> dict[int, int]:
+    """Device time of each source's newest position; a source without one is left out."""
+    query = select(latest.c.source_id, latest.c.device_time)
+    rows = conn.execute(query.where(latest.c.source_id.in_(source_ids)))
+    return {row.source_id: row.device_time for row in rows}
+
+
+def _load(
+    conn: Connection, spans: Sequence[tuple[int, int, int]], fields: Sequence[str]
+) -> list[Columns]:
+    """Of each (source, low, high) its columns: device time, digest, fields."""
+    query = _rows_query(conn.dialect.name, tuple(fields))
+    rows = [(number, *span) for number, span in enumerate(spans)]
+    result = conn.execute(query, _ASKED.values(conn, rows))
+    chunks = [_columns(some, len(fields)) for some in ([], *result.partitions(_ROWS_MAX))]
+    columns = [np.concatenate(column) for column in zip(*chunks, strict=True)]
+    number, time_ms, digest = columns[:_KEYS]
+    order = np.lexsort((digest, time_ms, number))
+    columns = [column[order] for column in columns[1:]]
+    borders = np.searchsorted(number[order], np.arange(len(spans) + 1)).tolist()
+    return [[column[low:high] for column in columns] for low, high in pairwise(borders)]
+
+
+def _edges(conn: Connection, parts: Sequence[Part], edge: str) -> list[list[int]]:
+    """Of each part, by source, the device time of its first or last reading, if there is one."""
+    found: list[list[int]] = [[] for _ in parts]
+    rows = [
+        (number, *span_of(bound, part.from_ms, part.to_ms))
+        for number, part in enumerate(parts)
+        for bound in part.bounds
+    ]
+    if rows:
+        query = _edge_query(conn.dialect.name, edge)
+        for number, time_ms in conn.execute(query, _ASKED.values(conn, rows)):
+            if time_ms is not None:
+                found[number].append(int(time_ms))
+    return found
+
+
+@lru_cache(maxsize=4)
+def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
+    asked = _ASKED.table(dialect)
+    return select(
+        asked.c.n,
+        time_ms_of(dialect, position.c.device_time),
+        position.c.digest,
+        *(position.c[name] for name in fields),
+    ).join(position, is_on_track(asked.c.source, asked.c.low, asked.c.high))
+
+
+@lru_cache(maxsize=4)
+def _edge_query(dialect: str, edge: str) -> Select[Any]:
+    asked = _ASKED.table(dialect)
+    time = position.c.device_time
+    found = select(func.min(time) if edge == "first" else func.max(time)).where(
+        is_on_track(asked.c.source, asked.c.low, asked.c.high)
+    )
+    return select(asked.c.n, time_ms_of(dialect, found.scalar_subquery()))
+
+
+def _columns(rows: Sequence[Any], fields: int) -> Columns:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * (_KEYS + fields)
+    kinds = [np.int64] * _KEYS + [np.float64] * fields
+    return [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
