@@ -1,4 +1,4 @@
-"""The intake's worker between a wire that takes notes and a real store: stored, then acknowledged."""
+"""The intake's worker between a wire that takes notes and a real store: commit, then answer."""
 
 from __future__ import annotations
 
