@@ -114,7 +114,7 @@ def test_every_scaled_field_names_its_unit() -> None:
         e for table in (LOCATION_ITEMS, PARAMETERS) for of_id in table.values() for e in of_id
     ]
     named = [(place.name, place.layout) for _, place in every_place()]
-    named += [(entry.name, entry.layout) for entry in entries]
+    named += [(entry.name, entry.layout.at(2019)) for entry in entries]
     for name, layout in named:
         if isinstance(layout, Scaled | SignMagnitude):
             assert unit_of(name), f"{name} has no unit"

@@ -6,6 +6,7 @@ is on the disk, and holds its peer to a rate.
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ HEARTBEATS_MISSED_MAX, IDLE_TIMEOUT_S_MIN = 3, 60.0
 HEARTBEAT_QUERY_DELAY_S = 30.0
 
 
-class TerminalLine:
+class TerminalLine(ABC):
     """One peer. Subclasses write to it and end it."""
 
     __slots__ = (
@@ -75,17 +76,19 @@ class TerminalLine:
         else:
             self.deliver(delivery)
 
+    @abstractmethod
     def write(self, answers: bytes) -> None:
         """Send to the peer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> None:
         """Forget the peer; answers already written still go out."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hold(self) -> None:
         """Take no more for now, if that can be said to the peer."""
 
+    @abstractmethod
     def go_on(self) -> None:
         """Take more, if the peer was held."""
 

@@ -138,6 +138,12 @@ class DatagramLine(TerminalLine):
         for content in filter(None, answers.split(b"\x7e")):
             self._socket.sendto(b"\x7e" + content + b"\x7e", self._address)
 
+    def hold(self) -> None:
+        """Datagrams know no such word; what comes too early is dropped."""
+
+    def go_on(self) -> None:
+        """Nobody was held."""
+
     def end(self) -> None:
         """Forget the address."""
         if self.source.by_address.pop(self._address, None) is self:

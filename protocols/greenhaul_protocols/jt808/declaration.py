@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
-from greenhaul_protocols.jt808.layouts import Byte_, ByVersion, Counted, Fixed, Layout
+from greenhaul_protocols.jt808.layouts import Byte_, ByVersion, Counted, Dated, Fixed, Layout
 from greenhaul_protocols.jt808.notes import CountOf, IfLeft, When
 
 REVISIONS = (2011, 2013, 2019)
@@ -129,10 +129,10 @@ def places_of(cls: Any, revision: int) -> tuple[Place, ...]:
     for field in fields(cls):
         metadata = get_args(hints[field.name])[1:]
         # The last layout wins: `Annotated[Word, …]` may narrow what Word says.
-        layout = [note for note in metadata if isinstance(note, Layout)][-1].at(revision)
+        layout = [note for note in metadata if isinstance(note, Dated)][-1].at(revision)
         when = next((note for note in metadata if isinstance(note, When)), None)
         is_optional = any(isinstance(note, IfLeft) for note in metadata)
-        notes = tuple(note for note in metadata if not isinstance(note, Layout | When | IfLeft))
+        notes = tuple(note for note in metadata if not isinstance(note, Dated | When | IfLeft))
         default = None if field.default is MISSING else field.default
         found.append(Place(field.name, layout, when, is_optional, notes, default))
     return tuple(found)
@@ -303,7 +303,7 @@ class Record(Layout):
         return encode(value, self.revision)
 
 
-def counted_list(cls: Any) -> Layout:
+def counted_list(cls: Any) -> Dated:
     """A list of records behind a BYTE count; 2011 counts twice: all, and those in this packet."""
     both = Counted(Byte_, Record(cls), packet_count=Byte_)
     return ByVersion({2011: both, 2013: Counted(Byte_, Record(cls))})

@@ -113,7 +113,7 @@ def item_json(item: Item, layout: Items, revision: int) -> dict[str, Any]:
     if found:
         entry, value = found
         described["name"] = entry.name
-        described["value"] = value_json(value, entry.layout, revision)
+        described["value"] = value_json(value, entry.layout.at(revision), revision)
     if layout.table == "parameters":
         described["unit"] = unit_of(found[0].name) if found else None
     described["raw"] = item.raw.hex()

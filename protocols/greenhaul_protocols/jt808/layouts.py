@@ -9,6 +9,7 @@ cannot carry raises EncodeError.
 
 import math
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -24,20 +25,27 @@ class Undecodable(NamedTuple):
     said_size: int | None = None  # in front of the bytes, if anything said it
 
 
-class Layout:
+class Dated(ABC):
+    """What an annotation may name: a layout, or one a revision."""
+
+    @abstractmethod
+    def at(self, revision: int) -> "Layout | None":
+        """The layout as the revision has it; None if it knows no such field."""
+
+
+class Layout(Dated):
     """One field's place in a body."""
 
     def at(self, revision: int) -> "Layout | None":  # noqa: ARG002
-        """This layout as the revision has it; None if it knows no such field."""
         return self
 
+    @abstractmethod
     def read(self, body: bytes, at: int) -> tuple[Any, int]:
         """Value and the offset behind it. Raises DecodeError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, value: Any) -> bytes:
         """The bytes for a value. Raises EncodeError."""
-        raise NotImplementedError
 
 
 class Fixed(Layout):
@@ -327,11 +335,11 @@ class BySize(Layout):
 
 
 @dataclass(frozen=True, eq=False)
-class ByVersion(Layout):
+class ByVersion(Dated):
     """Dated layouts: each holds from its year until the next. None: the revision has no such
     field, nor has any before the first year."""
 
-    layouts: Mapping[int, Layout | None]
+    layouts: Mapping[int, Dated | None]
 
     def at(self, revision: int) -> "Layout | None":
         years = [year for year in self.layouts if year <= revision]

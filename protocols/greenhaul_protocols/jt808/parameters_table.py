@@ -11,9 +11,9 @@ from greenhaul_protocols.jt808.layouts import (
     Byte_,
     Bytes,
     ByVersion,
+    Dated,
     Dword_,
     FixedBytes,
-    Layout,
     Scaled,
     Word_,
 )
@@ -27,7 +27,7 @@ from greenhaul_protocols.jt808.texts import Text
 _TEXT = Text()
 
 
-def _names(layout: Layout, by_id: dict[int, str]) -> list[Entry]:
+def _names(layout: Dated, by_id: dict[int, str]) -> list[Entry]:
     return [
         Entry(parameter_id, name, layout, notes=_NOTES.get(parameter_id, ()))
         for parameter_id, name in by_id.items()

@@ -10,7 +10,7 @@ from typing import Any
 
 from greenhaul_protocols.errors import DecodeError, EncodeError
 from greenhaul_protocols.jt808.items import Item
-from greenhaul_protocols.jt808.layouts import Fixed, Layout
+from greenhaul_protocols.jt808.layouts import Dated, Fixed, Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Entry:
 
     id: int
     name: str
-    layout: Layout
+    layout: Dated
     size: int | None = None  # None: the layout's own, or any where it has none
     since: int = 2011
     notes: tuple[Any, ...] = ()  # Meanings, BitNames
