@@ -232,7 +232,8 @@ def _refused(
             quarantine.c.first > 0,
             quarantine.c.released_at.is_(None),
         )
-        .order_by(quarantine.c.id.desc())
+        # the end of the unique index: what came last, and no sorting of all that waits
+        .order_by(quarantine.c.first.desc(), quarantine.c.last.desc())
         .limit(REFUSED_MAX)
     )
     return tuple(((row.first, row.last), row.reason) for row in reversed(rows.all()))

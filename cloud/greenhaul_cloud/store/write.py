@@ -105,7 +105,9 @@ class _Flush:
         counts = FlushCounts.of(names, np.diff(starts).tolist(), outcomes)
         for heard in done.heard:
             counts.hear(heard, starts, self._now_ms)
-        known = known_ids(self._store, self._conn, {a.source for _, a in self._aside if a.source})
+        # PostgreSQL refuses to be asked for a name with NUL
+        named = {a.source for _, a in self._aside if a.source and "\0" not in a.source}
+        known = known_ids(self._store, self._conn, named)
         for i, aside in self._aside:
             if aside.source in known:
                 at = starts[i] + np.array(aside.numbers, np.int64)
