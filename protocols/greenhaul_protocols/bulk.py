@@ -207,13 +207,13 @@ def _quality(said: Sequence[int], count: int) -> NDArray[np.int16]:
     return np.full(count, said[0] if said else 0, np.int16)
 
 
-def running_sums(differences: Sequence[int], counts: Sequence[int]) -> Int64s:
+def running_sums(differences: Sequence[int] | Int64s, counts: Sequence[int] | Int64s) -> Int64s:
     """Running sums that begin anew after each of `counts` differences."""
     # numpy's int64 sum wraps, as the wire's differences do
-    sums = np.cumsum(np.array(differences, np.int64), dtype=np.int64)
-    starts = np.cumsum([0, *counts])[:-1]
-    before = np.concatenate((np.zeros(1, np.int64), sums))[starts]
-    found: Int64s = sums - np.repeat(before, counts)
+    sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(differences, dtype=np.int64)))
+    lengths = np.asarray(counts, np.int64)
+    before = sums[np.cumsum(lengths) - lengths]
+    found: Int64s = sums[1:] - np.repeat(before, lengths)
     return found
 
 

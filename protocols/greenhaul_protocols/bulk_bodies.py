@@ -6,6 +6,7 @@ its entries in lists, and arrays are made once a field. The same readings as `bu
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,25 +197,45 @@ class _Field:
             return BytesColumn(values) if self._blobs else None
         if not self._series:
             return None
+        bits = [
+            (i, np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little"))
+            for i, bitmap in self._bitmaps
+        ]
         steps = running_sums(self._steps, self._steps_of)
-        if not self._bitmaps and len(self._series) == len(counts):
-            return NumberColumn(steps, np.ones(size, np.bool_))
-        of_series = np.array(self._series, np.int64)
-        rows = _ranges(starts[of_series], counts[of_series])
-        is_there = np.ones(len(rows), np.bool_)
-        ends = np.cumsum([0, *counts[of_series].tolist()]).tolist()
-        for i, bitmap in self._bitmaps:
-            bits = np.frombuffer(bitmap, np.uint8)
-            low, high = ends[i], ends[i + 1]
-            is_there[low:high] = np.unpackbits(bits, count=high - low, bitorder="little")
-        numbers, present = np.zeros(size, np.int64), np.zeros(size, np.bool_)
-        there = rows[is_there]
-        numbers[there] = steps
-        present[there] = True
-        return NumberColumn(numbers, present)
+        return spread(steps, np.array(self._series, np.int64), bits, starts, counts)
 
 
-def _ranges(starts: Int64s, counts: Int64s) -> Int64s:
+def spread(
+    values: Int64s,
+    series: Int64s,
+    bitmaps: Iterable[tuple[int, NDArray[Any]]],
+    starts: Int64s,
+    counts: Int64s,
+) -> NumberColumn:
+    """A field's values put to their readings. starts, counts: of the readings of each series.
+
+    series: which ones have the field, by index; bitmaps: of some of these, by place among them,
+    which of their readings have it.
+    """
+    size = int(starts[-1])
+    rows = ranges(starts[series], counts[series])
+    is_there = np.ones(len(rows), np.bool_)
+    ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts[series])))
+    is_whole = len(series) == len(counts)
+    for i, bits in bitmaps:
+        low, high = ends[i], ends[i + 1]
+        is_there[low:high] = bits[: high - low]
+        is_whole = False
+    if is_whole:
+        return NumberColumn(values, is_there)
+    numbers, present = np.zeros(size, np.int64), np.zeros(size, np.bool_)
+    there = rows[is_there]
+    numbers[there] = values
+    present[there] = True
+    return NumberColumn(numbers, present)
+
+
+def ranges(starts: Int64s, counts: Int64s) -> Int64s:
     """starts[0], starts[0] + 1, … counts[0] of them, and so on for each."""
     before = np.cumsum(counts) - counts
     found: Int64s = np.repeat(starts - before, counts) + np.arange(int(counts.sum()))

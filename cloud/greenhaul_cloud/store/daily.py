@@ -64,7 +64,8 @@ class FlushCounts:
     ) -> "FlushCounts":
         """Blocks of these gateways with so many numbers each; nothing is known of them yet."""
         names = sorted(set(gateways))
-        places = np.array([names.index(name) for name in gateways], np.int64)
+        place_of = {name: place for place, name in enumerate(names)}
+        places = np.array([place_of[name] for name in gateways], np.int64)
         size = len(outcomes)
         return cls(
             names,

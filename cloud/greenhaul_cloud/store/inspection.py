@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from greenhaul_cloud.store.bodies import GatheredSeries, Parsed, gather_bodies, series_of
 from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.grants import is_granted
 from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
@@ -20,13 +21,12 @@ from greenhaul_protocols.bulk import (
     SeriesColumns,
     columns_of,
 )
-from greenhaul_protocols.bulk_bodies import KindColumns, gather
+from greenhaul_protocols.bulk_bodies import KindColumns
 from greenhaul_protocols.catalogue import KIND_OF, KINDS, Position
 from greenhaul_protocols.errors import DecodeError
-from greenhaul_protocols.series import READINGS_MAX, Series, encode_body, parse_body
+from greenhaul_protocols.series import READINGS_MAX, Series, encode_body
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 from greenhaul_protocols.topics import LANE_MAX
-from greenhaul_protocols.uplink_pb2 import Series as WireSeries
 
 # Kept in a 16-bit column; bits beyond are of no version that could have sent them in good faith.
 FLAGS_MAX = 2**15 - 1
@@ -134,7 +134,6 @@ def _checked_header(gateway: str, lane: int, block: Block) -> tuple[Block | None
 
 # Patterns of the sources each gateway may carry.
 Grants = Mapping[str, Sequence[str]]
-Parsed = tuple[WireSeries, str]
 
 
 def inspect(blocks: Sequence[ReceivedBlock], grants: Grants | None = None) -> Inspected:
@@ -144,91 +143,51 @@ def inspect(blocks: Sequence[ReceivedBlock], grants: Grants | None = None) -> In
     is many times faster than one by one.
     """
     found = Inspected()
-    bodies: dict[int, list[Parsed]] = {}
+    whole: dict[int, Block] = {}
     for i, block in enumerate(blocks):
-        parsed = _parse(block)
-        if isinstance(parsed, Fault):
-            found.aside.append((i, _whole(block, parsed)))
-        elif parsed:
-            bodies[i] = parsed
-    series, block_of, kinds, mistyped = _gather_sound(blocks, bodies, found)
-    unsound = _miscounted(blocks, np.array(block_of, np.int64), kinds)
+        assert block.block is not None, "damaged blocks have nothing to inspect"
+        if block.fault:
+            found.aside.append((i, _whole(block, block.fault)))
+        elif block.count:
+            whole[i] = block.block
+    series, faults = gather_bodies(whole)
+    found.aside += [(i, _whole(blocks[i], fault)) for i, fault in faults.items()]
+    unsound = _miscounted(blocks, series)
     for i in unsound:
         words = f"numbers of the body are not 0…{blocks[i].count - 1}"
         found.aside.append((i, _whole(blocks[i], Fault(Cause.BODY, words))))
-    judged = _Judgement(series, block_of, [block.gateway for block in blocks], grants)
-    judged.judge(kinds, mistyped, unsound)
+    judged = _Judgement(series, [block.gateway for block in blocks], grants)
+    judged.judge(unsound)
     found.accepted = judged.accepted
-    found.aside += [(block_of[place], aside) for place, aside in judged.aside]
+    found.aside += judged.aside_of_blocks()
     return found
 
 
 def inspect_series(
-    series: Sequence[Parsed],
+    parsed: Sequence[Parsed],
     block_of: Sequence[int],
     gateways: Sequence[str],
     grants: Grants | None,
 ) -> Inspected:
     """The same of series alone, each of one of these gateways' blocks. Raises DecodeError."""
-    judged = _Judgement(series, block_of, gateways, grants)
-    judged.judge(*gather(series), frozenset())
-    return Inspected(judged.accepted, [(block_of[place], aside) for place, aside in judged.aside])
-
-
-def _parse(received: ReceivedBlock) -> list[Parsed] | Fault:
-    """The wire series of a block, or what is wrong with it."""
-    assert received.block is not None, "damaged blocks have nothing to inspect"
-    if received.fault:
-        return received.fault
-    if not received.count:
-        return []
-    try:
-        found = parse_body(received.block.inflate())
-    except DecodeError as error:
-        return Fault(Cause.BODY, str(error))
-    return found or Fault(Cause.BODY, "the body has no readings")
-
-
-def _gather_sound(
-    blocks: Sequence[ReceivedBlock], bodies: dict[int, list[Parsed]], found: Inspected
-) -> tuple[list[Parsed], list[int], list[KindColumns], set[int]]:
-    """All series of bodies that do not contradict themselves; the others are set aside."""
-    while True:
-        series = [one for parsed in bodies.values() for one in parsed]
-        block_of = [i for i, parsed in bodies.items() for _ in parsed]
-        try:
-            return series, block_of, *gather(series)
-        except DecodeError:
-            faults = {i: _fault_within(parsed) for i, parsed in bodies.items()}
-            for i, fault in faults.items():
-                if fault is not None:
-                    found.aside.append((i, _whole(blocks[i], fault)))
-                    del bodies[i]
-
-
-def _fault_within(parsed: list[Parsed]) -> Fault | None:
-    try:
-        gather(parsed)
-    except DecodeError as error:
-        return Fault(Cause.BODY, str(error))
-    return None
+    judged = _Judgement(series_of(parsed, block_of), gateways, grants)
+    judged.judge(frozenset())
+    return Inspected(judged.accepted, judged.aside_of_blocks())
 
 
 def _whole(block: ReceivedBlock, fault: Fault) -> SetAside:
     return SetAside(list(range(block.count)), None, fault, block.raw)
 
 
-def _miscounted(
-    blocks: Sequence[ReceivedBlock], block_of: Int64s, kinds: Sequence[KindColumns]
-) -> frozenset[int]:
+def _miscounted(blocks: Sequence[ReceivedBlock], series: GatheredSeries) -> frozenset[int]:
     """Blocks whose readings are not numbered 0 to count - 1, each once."""
     counts = np.array([block.count for block in blocks], np.int64)
     starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     hits = np.zeros(int(starts[-1]), np.int64)
-    heard = np.isin(np.arange(len(blocks)), block_of)
+    heard = np.isin(np.arange(len(blocks)), series.block)
     wrong = np.zeros(len(blocks), np.bool_)
-    for kind in kinds:
-        block = block_of[kind.place]
+    for kind in series.kinds:
+        block = series.block[kind.place]
         is_within = (kind.numbers >= 0) & (kind.numbers < counts[block])
         wrong[block[~is_within]] = True
         hits += np.bincount((starts[block] + kind.numbers)[is_within], minlength=len(hits))
@@ -241,65 +200,78 @@ class _Judgement:
     """Which readings of sound bodies can be stored."""
 
     def __init__(
-        self,
-        series: Sequence[Parsed],
-        block_of: Sequence[int],
-        gateways: Sequence[str],
-        grants: Grants | None,
+        self, series: GatheredSeries, gateways: Sequence[str], grants: Grants | None
     ) -> None:
-        self._series, self._block_of, self._gateways = series, block_of, gateways
-        self._grants = grants
+        self._series, self._gateways, self._grants = series, gateways, grants
         self._faults: dict[int, Fault] = {}  # by place of the series
         self.accepted: list[Accepted] = []
         self.aside: list[tuple[int, SetAside]] = []  # with the place of its series
 
-    def judge(
-        self, kinds: Sequence[KindColumns], mistyped: set[int], unsound: frozenset[int]
-    ) -> None:
+    def aside_of_blocks(self) -> list[tuple[int, SetAside]]:
+        """What is set aside, with its block."""
+        return [(int(self._series.block[place]), aside) for place, aside in self.aside]
+
+    def judge(self, unsound: frozenset[int]) -> None:
         """Sort the readings out; those of unsound blocks are set aside already."""
-        self._find_faults(kinds, mistyped)
-        names = {name: i for i, name in enumerate(dict.fromkeys(name for _, name in self._series))}
-        sources = list(names)
-        source_of = np.array([names[name] for _, name in self._series], np.int64)
-        blocks = np.array(self._block_of, np.int64)
-        refused = np.zeros(len(self._series), np.bool_)
+        series = self._series
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(series.source))}
+        sources = list(numbers)
+        source_of = np.array([numbers[name] for name in series.source], np.int64)
+        self._find_faults(source_of, sources)
+        is_unsound = np.isin(series.block, [*unsound])
+        refused = is_unsound.copy()
         refused[[*self._faults]] = True
-        if unsound:
-            refused |= np.isin(blocks, [*unsound])
         for place, fault in self._faults.items():
-            if self._block_of[place] not in unsound:
+            if not is_unsound[place]:
                 self.aside.append((place, set_aside(self._columns(place), fault)))
-        for kind in kinds:
+        for kind in series.kinds:
             is_good = ~refused[kind.place]
             is_good &= ~self._put_nowhere(kind, is_good)
             if not is_good.any():
                 continue
             kept = kind if is_good.all() else kind.take(np.flatnonzero(is_good))
             of = kept.place
-            self.accepted.append(Accepted(kept, blocks[of], source_of[of], sources, self._gateways))
+            self.accepted.append(
+                Accepted(kept, series.block[of], source_of[of], sources, self._gateways)
+            )
 
-    def _find_faults(self, kinds: Sequence[KindColumns], mistyped: set[int]) -> None:
-        granted: dict[tuple[str, str], Fault | None] = {}
-        for place, (wire, source) in enumerate(self._series):
-            key = (self._gateways[self._block_of[place]], source)
-            if key not in granted:
-                granted[key] = self._fault_of_source(*key)
-            if wire.kind not in KINDS:
-                words = f"kind {wire.kind} is not in the catalogue"
+    def _find_faults(self, source_of: Int64s, sources: Sequence[str]) -> None:
+        series = self._series
+        is_known, is_flagged = np.isin(series.kind, [*KINDS]), series.flags > FLAGS_MAX
+        refused = self._refused(source_of, sources)
+        is_refused = np.isin(np.arange(len(series)), [*refused])
+        for place in np.flatnonzero(~is_known | is_flagged | is_refused).tolist():
+            if not is_known[place]:
+                words = f"kind {series.kind[place]} is not in the catalogue"
                 self._faults[place] = Fault(Cause.KIND, words)
-            elif wire.flags > FLAGS_MAX:
-                words = f"flags {wire.flags:#x} are not in the catalogue"
+            elif is_flagged[place]:
+                words = f"flags {series.flags[place]:#x} are not in the catalogue"
                 self._faults[place] = Fault(Cause.FLAGS, words)
-            elif (fault := granted[key]) is not None:
-                self._faults[place] = fault
-        for kind in kinds:
+            else:
+                self._faults[place] = refused[place]
+        for kind in series.kinds:
             is_off = ~(_is_sayable(kind.device_time_ms) & _is_sayable(kind.received_time_ms))
             for place in np.unique(kind.place[is_off]).tolist():
                 fault = Fault(Cause.TIME, "a time lies outside the years 1 to 9999")
                 self._faults.setdefault(place, fault)
-        for place in sorted(mistyped):
+        for place in sorted(series.mistyped):
             fault = Fault(Cause.FIELD, self._mistyped_words(place))
             self._faults.setdefault(place, fault)
+
+    def _refused(self, source_of: Int64s, sources: Sequence[str]) -> dict[int, Fault]:
+        """Faults of sources, by place: each is looked at once a gateway."""
+        names = {name: i for i, name in enumerate(dict.fromkeys(self._gateways))}
+        gateways = list(names)
+        gateway_of = np.array([names[name] for name in self._gateways], np.int64)
+        pairs = gateway_of[self._series.block] * len(sources) + source_of
+        unique, pair_of = np.unique(pairs, return_inverse=True)
+        faults: dict[int, Fault] = {}
+        for i, pair in enumerate(unique.tolist()):
+            gateway, source = divmod(pair, len(sources))
+            fault = self._fault_of_source(gateways[gateway], sources[source])
+            if fault is not None:
+                faults |= dict.fromkeys(np.flatnonzero(pair_of == i).tolist(), fault)
+        return faults
 
     def _fault_of_source(self, gateway: str, source: str) -> Fault | None:
         if not source.isprintable():
@@ -309,7 +281,7 @@ class _Judgement:
         return Fault(Cause.GRANT, f"source {source} is not granted to {gateway}")
 
     def _mistyped_words(self, place: int) -> str:
-        wire, _ = self._series[place]
+        wire, _ = self._series.wire(place)
         known = KINDS[wire.kind].by_number if wire.kind in KINDS else {}
         for column in wire.columns:
             spec = known.get(column.field)
@@ -334,7 +306,7 @@ class _Judgement:
 
     def _columns(self, place: int) -> SeriesColumns:
         """One series with all its fields, whatever they are."""
-        return columns_of([self._series[place]])[0]
+        return columns_of([self._series.wire(place)])[0]
 
 
 def _is_sayable(time_ms: Int64s) -> Bools:
