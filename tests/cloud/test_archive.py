@@ -49,6 +49,11 @@ def readings_of(store: Store) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def sources_of(store: Store) -> list[dict[str, Any]]:
+    """What the store says of each source, whatever its number."""
+    return [{**row, "id": None} for row in rows_of(store)["source"]]
+
+
 def add_odd_ones(store: Store, kit: Kit) -> None:
     """Dates far away, and fields of a newer catalogue."""
     odd = [kit.position("808:1", at_ms) for at_ms in (0, 4_070_908_800_000, 253_402_300_799_999)]
@@ -75,12 +80,45 @@ def test_what_is_read_back_is_what_was_there(
         back = read_archive(other, tmp_path / "all", kit.now_ms, Progress())
         assert back == {name: count for name, count in rows.items() if count}
         assert readings_of(other) == before
+        assert sources_of(other) == sources_of(store)
         assert rows_of(other)["latest"][0]["device_time"] == 253_402_300_799_999
         assert len(rows_of(other)["dirty"]) == 2
         # the same again changes nothing
         again = read_archive(other, tmp_path / "all", kit.now_ms, Progress())
         assert set(again.values()) == {0}
         assert readings_of(other) == before
+        assert sources_of(other) == sources_of(store)
+    finally:
+        other.close()
+
+
+def test_an_old_archive_does_not_make_a_source_older(
+    store: Store, empty_url: str, tmp_path: Path, kit: Kit
+) -> None:
+    """What came since stands; what came before is known to be older now."""
+    fill(store, kit)
+    write_archive(store, tmp_path / "all", *ALWAYS, Progress())
+    (tmp_path / "all" / "source.parquet").rename(tmp_path / "kept")
+    other = open_store(empty_url, 0)
+    try:
+        kit.register(other, "gw-9", ["808:*"])
+        since = [kit.position("808:1", kit.now_ms)]
+        late = kit.outbox(gateway="gw-9", readings=since).received(1, 1)
+        store_blocks(other, [late], kit.now_ms + 5)
+        read_archive(other, tmp_path / "all", kit.now_ms + 9, Progress())
+        (tmp_path / "kept").rename(tmp_path / "all" / "source.parquet")
+        first_ms = kit.now_ms - 3_600_000
+        said = {row["name"]: row for row in sources_of(other)}
+        assert said["808:2"]["gateway_id"] is None, "an archive of an older version does not know"
+        assert said["808:2"]["last_received_time"] == first_ms
+        read_archive(other, tmp_path / "all", kit.now_ms + 9, Progress())
+        assert sources_of(other)[0] == {
+            "id": None,
+            "name": "808:1",
+            "gateway_id": "gw-9",
+            "first_stored_time": kit.now_ms,
+            "last_received_time": kit.now_ms,
+        }
     finally:
         other.close()
 

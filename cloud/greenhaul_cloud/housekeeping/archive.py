@@ -2,8 +2,8 @@
 
 `{kind}.parquet` has the columns of the kind's table, its source by name and instants as UTC
 milliseconds, sorted by source, device_time and digest; `quarantine.parquet` has what came in the
-period and could not be stored. Nothing is rounded or left out: what is read back is what was
-there, `stored_time` and `extra` too.
+period and could not be stored; `source.parquet` who carried the sources of all these last.
+Nothing is rounded or left out: what is read back is what was there, `stored_time` and `extra` too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,32 +37,40 @@ Rows = Iterator[tuple[Any, ...]]
 def write_archive(
     store: Store, folder: Path, from_ms: int, to_ms: int | None, progress: Progress
 ) -> dict[str, int]:
-    """Write what has from ≤ device time < to, of one snapshot, into a new folder; rows by file.
+    """Write what has from ≤ device time < to, of one snapshot, into a new folder.
 
-    to_ms None: without end. Raises ConfigError when the folder exists or pyarrow is not installed,
-    Unavailable.
+    Rows by file, but for the one that only says who carried these. to_ms None: without end. Raises
+    ConfigError when the folder exists or pyarrow is not installed, Unavailable.
     """
     load_arrow()
     with _new_folder(folder) as unfinished, store.read() as conn:
-        sources = conn.execute(select(source.c.name, source.c.id)).all()
+        sources = sorted(map(tuple, conn.execute(select(source.c.name, source.c.id))))
+        heard: set[str] = set()
         rows = {}
         for kind in KINDS.values():
             table = readings[kind.number]
-            found = _readings(conn, table, sorted(map(tuple, sources)), from_ms, to_ms)
+            found = _readings(conn, table, sources, from_ms, to_ms, heard)
             rows[kind.name] = _write(unfinished, table, found, progress)
         entries = _streamed(conn, _quarantined(from_ms, to_ms))
         rows[_QUARANTINE] = _write(unfinished, quarantine, entries, progress)
+        _write(unfinished, source, _carriers(conn, heard), progress)
     return rows
 
 
 def read_archive(store: Store, folder: Path, now_ms: int, progress: Progress) -> dict[str, int]:
     """Put an archive's rows into the store, by identity; how many it did not have, by file.
 
-    New positions leave marks for the fold. Raises Rejected for what is no archive, Unavailable.
+    New positions leave marks for the fold, sources say who carried them. Raises Rejected for what
+    is no archive, Unavailable.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder")
     rows: dict[str, int] = {}
+    carriers = {
+        name: gateway
+        for columns in _groups(folder, source)
+        for name, gateway in zip(columns["name"], columns["gateway_id"], strict=True)
+    }
     for kind in KINDS.values():
         table = readings[kind.number]
         for columns in _groups(folder, table):
@@ -70,7 +78,8 @@ def read_archive(store: Store, folder: Path, now_ms: int, progress: Progress) ->
             with store.write() as conn:
                 ids = source_ids(store, conn, set(names))
                 columns["source_id"] = [ids[name] for name in names]
-                new = fill_readings(store, conn, kind, columns, now_ms)
+                gateways = {ids[name]: carriers[name] for name in ids.keys() & carriers.keys()}
+                new = fill_readings(store, conn, kind, columns, gateways, now_ms)
             rows[kind.name] = rows.get(kind.name, 0) + len(new)
             progress.show(kind.name, rows[kind.name])
     for columns in _groups(folder, quarantine):
@@ -95,8 +104,9 @@ def _readings(
     sources: Sequence[tuple[str, int]],
     from_ms: int,
     to_ms: int | None,
+    heard: set[str],
 ) -> Rows:
-    """By source and time: a range of the key each, so that nothing is sorted."""
+    """By source and time: a range of the key each, so that nothing is sorted. heard: filled."""
     at = table.c.device_time
     within = _within(at, from_ms, to_ms)
     for name, source_id in sources:
@@ -106,7 +116,15 @@ def _readings(
             .order_by(at, table.c.digest)
         )
         for row in _streamed(conn, query):
+            heard.add(name)
             yield (name, *row)
+
+
+def _carriers(conn: Connection, heard: set[str]) -> Rows:
+    query = select(source.c.name, source.c.gateway_id).order_by(source.c.name)
+    for name, gateway in _streamed(conn, query.where(source.c.gateway_id.is_not(None))):
+        if name in heard:
+            yield name, gateway
 
 
 def _within(at: ColumnElement[Any], from_ms: int, to_ms: int | None) -> ColumnElement[bool]:
@@ -178,6 +196,8 @@ def _columns(table: Table) -> list[str]:
     """Columns of a file: who and when come first, numbers of the store's own not at all."""
     if table is quarantine:
         return [column.name for column in table.columns if column.name != "id"]
+    if table is source:
+        return ["name", "gateway_id"]
     names = [column.name for column in table.columns if column.name != "source_id"]
     first = ("device_time", "digest")
     return ["source", *first, *(name for name in names if name not in first)]

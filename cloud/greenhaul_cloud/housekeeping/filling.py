@@ -6,18 +6,63 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Boolean, Connection, LargeBinary, Table, Text, and_, or_, select, true
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from greenhaul_cloud.store.batch import ValueColumn
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.marks import mark_sources
 from greenhaul_cloud.store.newest import FOLDABLE
 from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS
-from greenhaul_cloud.store.statements import insert_into
-from greenhaul_cloud.store.tables import latest, position, quarantine, readings
+from greenhaul_cloud.store.statements import Upsert, insert_into
+from greenhaul_cloud.store.tables import latest, position, quarantine, readings, source
 from greenhaul_protocols.catalogue import KIND_OF, KindSpec, Position
 
 _POSITION = KIND_OF[Position]
+
+
+def _heard(new: Any) -> dict[str, ColumnElement[Any]]:
+    """The last one to carry a source is whose reading was received last; stored first is first."""
+    known = source.c
+    is_later = or_(
+        known.last_received_time.is_(None), known.last_received_time < new.last_received_time
+    )
+    is_earlier = or_(
+        known.first_stored_time.is_(None), known.first_stored_time > new.first_stored_time
+    )
+    return {
+        # of an archive that does not know, nothing is taken
+        "gateway_id": case(
+            (is_later, func.coalesce(new.gateway_id, known.gateway_id)), else_=known.gateway_id
+        ),
+        "last_received_time": case(
+            (is_later, new.last_received_time), else_=known.last_received_time
+        ),
+        "first_stored_time": case(
+            (is_earlier, new.first_stored_time), else_=known.first_stored_time
+        ),
+    }
+
+
+# Rows of sources that are there: the name only fills a column that may not be empty.
+_HEARD = Upsert(
+    source,
+    ["id", "name", "gateway_id", "last_received_time", "first_stored_time"],
+    ["id"],
+    _heard,
+)
 
 
 class RowBatch:
@@ -81,12 +126,15 @@ def fill_readings(
     conn: Connection,
     kind: KindSpec,
     columns: Mapping[str, Sequence[Any]],
+    gateways: Mapping[int, str],
     now_ms: int,
 ) -> NDArray[np.int64]:
     """Insert rows of one kind; (new,) the source id of each that was new.
 
-    New positions leave marks for the fold, and `latest` moves on.
+    New positions leave marks for the fold, and `latest` moves on; so do the sources, which know
+    when they were heard, and by which of `gateways` (by source id, as far as somebody knows).
     """
+    _note_sources(conn, columns, gateways)
     batch = RowBatch(kind, columns, now_ms)
     store.driver.prepare_insert(conn, [batch])
     is_new = store.driver.insert_new(conn, batch)
@@ -105,6 +153,19 @@ def fill_quarantine(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
     """Insert entries that are not there yet, under numbers of their own; how many."""
     statement = insert_into(conn, quarantine).on_conflict_do_nothing().returning(quarantine.c.id)
     return sum(conn.execute(statement, row).first() is not None for row in rows)
+
+
+def _note_sources(
+    conn: Connection, columns: Mapping[str, Sequence[Any]], gateways: Mapping[int, str]
+) -> None:
+    """As the flush did that stored these rows."""
+    ids, at = np.unique(np.array(columns["source_id"], np.int64), return_inverse=True)
+    limits = np.iinfo(np.int64)
+    received_ms, stored_ms = np.full(len(ids), limits.min), np.full(len(ids), limits.max)
+    np.maximum.at(received_ms, at, np.array(columns["received_time"], np.int64))
+    np.minimum.at(stored_ms, at, np.array(columns["stored_time"], np.int64))
+    heard = zip(ids.tolist(), received_ms.tolist(), stored_ms.tolist(), strict=True)
+    _HEARD.run(conn, [(one, str(one), gateways.get(one), *times) for one, *times in heard])
 
 
 def _renew_latest(conn: Connection, source_ids: Iterable[int]) -> None:
