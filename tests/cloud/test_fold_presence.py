@@ -335,6 +335,18 @@ def test_a_fence_that_begins_within_a_gap_begins_with_the_next_reading() -> None
     assert stays(rows, one=one) == [(1000, "gap", None, "open", "possible")]
 
 
+@pytest.mark.parametrize(("duration_s", "certainty"), [(31, "certain"), (32, "possible")])
+def test_a_fence_that_begins_within_a_pass_is_as_sure_as_the_pass(
+    duration_s: int, certainty: str
+) -> None:
+    rows = [(0, -55, 50), (duration_s, 145, 50), (100, 245, 50)]
+    scope = ((START_MS + 15_000, NEVER_MS),)
+    for given in ({"one": versions((15, {}))}, {"scope": scope}):
+        [visit] = judged(rows, **given).visits
+        assert (seconds(visit.entered_ms), visit.left_by) == (15, "crossing")
+        assert {visit.entered_certainty, visit.left_certainty, visit.certainty} == {certainty}
+
+
 def test_scope_begins_and_ends_visits() -> None:
     scope = ((START_MS + 20_000, START_MS + 70_000),)
     assert stays(at(IN, 0, 50, 100), scope=scope) == [(20, "scope", 70, "scope", "certain")]

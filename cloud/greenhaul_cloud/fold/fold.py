@@ -107,6 +107,7 @@ class _Start:
     is_inside: bool = False
     how: How = How.FIRST_READING
     certainty: Certainty = Certainty.CERTAIN
+    is_glimpse: bool = False
 
 
 def _start_of(path: WindowPath) -> _Start | None:
@@ -117,9 +118,10 @@ def _start_of(path: WindowPath) -> _Start | None:
         return None
     first_ms, is_inside = int(time_ms[first]), bool(path.places[first] >= IN_NEAR)
     if first > 0 and first_ms > window.from_ms and path.kinds[first - 1] != GAP:
-        place = path.place_at(first - 1, window.from_ms)
-        began_by = window.began_by
-        return _Start(first - 1, window.from_ms, True, place >= IN_NEAR, began_by)
+        place, is_glimpse = path.place_at(first - 1, window.from_ms)
+        certainty = Certainty.POSSIBLE if is_glimpse else Certainty.CERTAIN
+        how = window.began_by, certainty, is_glimpse
+        return _Start(first - 1, window.from_ms, True, place >= IN_NEAR, *how)
     if first_ms >= window.to_ms:
         return None
     if first == 0:
@@ -139,7 +141,7 @@ def _fold_window(path: WindowPath, as_of_ms: int, anchor: Anchor | None) -> Foun
         window.version_at(start.time_ms).settings.confirm_ms,
     )
     if start.is_inside:
-        presence.begin(start.time_ms, start.how, start.certainty)
+        presence.begin(start.time_ms, start.how, start.certainty, is_glimpse=start.is_glimpse)
     past = int(np.searchsorted(time_ms, window.to_ms))  # the first reading past the window
     is_over = window.to_ms <= as_of_ms
     is_seen_to_end = is_over and past < len(time_ms) and path.kinds[past - 1] != GAP

@@ -158,11 +158,12 @@ class WindowPath:
         self._cut_ms = cut_instants_ms(start_ms, duration_ms, part, self.is_on_edge[segment])
         self._cut_segment, self._cut_place = segment, place
 
-    def place_at(self, segment: int, time_ms: int) -> int:
-        """Class of the path at an instant within a segment that is no gap."""
-        here = (self._cut_segment == segment) & (self._cut_ms <= time_ms)
-        places = self._cut_place[here]
-        return int(places[-1]) if len(places) else int(self.places[segment])
+    def place_at(self, segment: int, time_ms: int) -> tuple[int, bool]:
+        """Class of the path at an instant within a segment that is no gap; whether in a glimpse."""
+        here = np.flatnonzero((self._cut_segment == segment) & (self._cut_ms <= time_ms))
+        if len(here) == 0:
+            return int(self.places[segment]), False
+        return int(self._cut_place[here[-1]]), bool(self._cut_is_glimpse[here[-1]])
 
     def steps(self, low: int, high: int) -> list[Step]:
         """What happens from reading `low` to reading `high`, beginning in the class of `low`."""

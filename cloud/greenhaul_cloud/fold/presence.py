@@ -44,10 +44,15 @@ class Presence:
             return NEVER_MS
         return self._run.began_ms
 
-    def begin(self, time_ms: int, how: How, certainty: Certainty) -> None:
-        """First known inside: presence needs no confirmation."""
+    def begin(
+        self, time_ms: int, how: How, certainty: Certainty, *, is_glimpse: bool = False
+    ) -> None:
+        """First known inside: presence needs no confirmation. is_glimpse: in a pass too short to
+        be sure of, which puts the end of the stay in doubt, too."""
         self.side = Side.INSIDE
         self._emit(time_ms, time_ms, how, certainty)
+        if is_glimpse:
+            self._emit(time_ms, time_ms, How.GAP, Certainty.POSSIBLE)
 
     def end(self, time_ms: int, known_ms: int, how: How, certainty: Certainty) -> None:
         """The fence binds no longer, as known at `known_ms`; whatever is pending lapses."""
