@@ -19,7 +19,8 @@ GAP_MS_MAX = 120_000
 _POSITION = KIND_OF[Position]
 _SPECS = {spec.name: spec for spec in _POSITION.fields}
 # What a GIS wants per vertex.
-_VERTEX_FIELDS = ("altitude_m", "speed_kmh", "heading_deg", "odometer_km")
+_OF_VERTEX = ("altitude_m", "speed_kmh", "heading_deg", "odometer_km")
+VERTEX_FIELDS = ("latitude_deg", "longitude_deg", *_OF_VERTEX)
 
 CSV_HEADER = ("vehicle_id", "device_time", *EXPORT_FIELDS, "received_time", "source")
 RAW_FIELDS = tuple(spec.name for spec in _POSITION.fields if not spec.is_bytes)
@@ -92,7 +93,7 @@ def _feature(vehicle_id: str, chunk: TrackColumns, run: slice) -> str:
                 "vehicle_id": vehicle_id,
                 "source": chunk.sources[int(chunk.source[run.start])],
                 "device_time": time_texts(chunk.device_time_ms[run]),
-                **{name: chunk.values[name][run].tolist() for name in _VERTEX_FIELDS},
+                **{name: chunk.values[name][run].tolist() for name in _OF_VERTEX},
             },
         }
     )

@@ -16,6 +16,10 @@ from greenhaul_cloud.api.exports import runs_of
 from greenhaul_cloud.arrow import load_arrow
 from greenhaul_cloud.store.tracks import EXPORT_FIELDS, TrackColumns
 
+# What a point of GPX and KML has, and one of Moving Features.
+POINT_FIELDS = ("latitude_deg", "longitude_deg", "altitude_m")
+MOVING_FIELDS = ("latitude_deg", "longitude_deg", "speed_kmh")
+
 _PART_BYTES = 1 << 16
 _GPX = "http://www.topografix.com/GPX/1/1"
 _KML, _GX = "http://www.opengis.net/kml/2.2", "http://www.google.com/kml/ext/2.2"

@@ -2,24 +2,38 @@
 
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
 from greenhaul_cloud.api.context import ApiContext, Context
-from greenhaul_cloud.api.exports import RAW_FIELDS, csv_lines, geojson_parts, raw_csv_lines
+from greenhaul_cloud.api.exports import (
+    RAW_FIELDS,
+    VERTEX_FIELDS,
+    csv_lines,
+    geojson_parts,
+    raw_csv_lines,
+)
 from greenhaul_cloud.api.guard import Caller
 from greenhaul_cloud.api.problems import Problem, not_found
 from greenhaul_cloud.api.shapes import (
     FromQuery,
     ToQuery,
 )
-from greenhaul_cloud.api.track_formats import gpx_parts, kml_parts, mfjson_parts, parquet_parts
+from greenhaul_cloud.api.track_formats import (
+    MOVING_FIELDS,
+    POINT_FIELDS,
+    gpx_parts,
+    kml_parts,
+    mfjson_parts,
+    parquet_parts,
+)
 from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.arrow import load_arrow
+from greenhaul_cloud.store import tracks
 from greenhaul_cloud.store.spoken import find_source, read_positions
-from greenhaul_cloud.store.tracks import TrackColumns, read_track
+from greenhaul_cloud.store.tracks import EXPORT_FIELDS, TrackColumns
 from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
@@ -33,13 +47,24 @@ FORMATS = {
     "mfjson": "application/json",
     "parquet": "application/vnd.apache.parquet",
 }
-_WRITERS: dict[str, Callable[[str, Iterator[TrackColumns]], Iterator[str] | Iterator[bytes]]] = {
-    "geojson": geojson_parts,
-    "csv": csv_lines,
-    "gpx": gpx_parts,
-    "kml": kml_parts,
-    "mfjson": mfjson_parts,
-    "parquet": parquet_parts,
+# A row stands alone: the first ones go out at once. Of other formats a chunk's end parts a line.
+_OPENING_READINGS = {"csv": 1_000}
+
+
+class _Writer(NamedTuple):
+    """Writes a track in one format, of these fields."""
+
+    write: Callable[[str, Iterator[TrackColumns]], Iterator[str] | Iterator[bytes]]
+    fields: tuple[str, ...]
+
+
+_WRITERS = {
+    "geojson": _Writer(geojson_parts, VERTEX_FIELDS),
+    "csv": _Writer(csv_lines, EXPORT_FIELDS),
+    "gpx": _Writer(gpx_parts, POINT_FIELDS),
+    "kml": _Writer(kml_parts, POINT_FIELDS),
+    "mfjson": _Writer(mfjson_parts, MOVING_FIELDS),
+    "parquet": _Writer(parquet_parts, EXPORT_FIELDS),
 }
 
 
@@ -91,8 +116,9 @@ def track(
     """
     with context.store.read() as connection:
         find_vehicle(connection, caller.scope, vehicle_id, context.now_ms())
-    chunks = _chunks(context, vehicle_id, _begin(from_ms), _end(to_ms))
-    return StreamingResponse(_WRITERS[wanted](vehicle_id, chunks), media_type=FORMATS[wanted])
+    chunks = _chunks(context, vehicle_id, _begin(from_ms), _end(to_ms), wanted)
+    parts = _WRITERS[wanted].write(vehicle_id, chunks)
+    return StreamingResponse(parts, media_type=FORMATS[wanted])
 
 
 @router.get(
@@ -119,18 +145,20 @@ def source_track(
 
 
 def _chunks(
-    context: ApiContext, vehicle_id: str, from_ms: int, to_ms: int
+    context: ApiContext, vehicle_id: str, from_ms: int, to_ms: int, format_: str
 ) -> Iterator[TrackColumns]:
     """A connection for each chunk: a slow reader holds none."""
+    fields = _WRITERS[format_].fields
+    readings_max = _OPENING_READINGS.get(format_, tracks.CHUNK_READINGS)
     at_ms = from_ms
-    while True:
+    while at_ms < to_ms:
         with context.store.read() as connection:
-            chunk = next(read_track(connection, vehicle_id, at_ms, to_ms), None)
-        if chunk is None:
-            return
-        yield chunk
-        # readings of one instant are never parted
-        at_ms = int(chunk.device_time_ms[-1]) + 1
+            chunk, at_ms = tracks.read_chunk(
+                connection, vehicle_id, at_ms, to_ms, fields, readings_max
+            )
+        if len(chunk):
+            yield chunk
+        readings_max = tracks.CHUNK_READINGS
 
 
 def _raw_chunks(

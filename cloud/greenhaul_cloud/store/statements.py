@@ -36,7 +36,8 @@ def insert_row(conn: Connection, table: Table, values: dict[str, Any]) -> int:
 def time_ms_of(dialect: str, column: ColumnElement[Any]) -> ColumnElement[int]:
     """An instant's milliseconds as the database gives them: no Python per row, no datetime."""
     if dialect == "postgresql":
-        return cast(func.extract("epoch", column) * 1000, BigInteger)
+        # a double, exact to the millisecond in every year there is; `extract` counts in numerics
+        return cast(func.date_part("epoch", column) * 1000, BigInteger)
     return type_coerce(column, BigInteger)
 
 

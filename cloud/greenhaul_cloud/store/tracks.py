@@ -158,12 +158,24 @@ def read_track(
     """The same in chunks of about CHUNK_READINGS, in order of time, for export of any length."""
     at_ms = from_ms
     while at_ms < to_ms:
-        bounds = bound_sources(conn, vehicle_id, at_ms, to_ms)
-        next_ms = _chunk_end(conn, bounds, at_ms, to_ms)
-        chunk = load_track(conn, _within(bounds, at_ms, next_ms), at_ms, next_ms, fields)
+        chunk, at_ms = read_chunk(conn, vehicle_id, at_ms, to_ms, fields, CHUNK_READINGS)
         if len(chunk):
             yield chunk
-        at_ms = next_ms
+
+
+def read_chunk(
+    conn: Connection,
+    vehicle_id: str,
+    from_ms: int,
+    to_ms: int,
+    fields: Sequence[str],
+    readings_max: int,
+) -> tuple[TrackColumns, int]:
+    """The first of them, of about readings_max, perhaps none; and from when on the next is."""
+    bounds = bound_sources(conn, vehicle_id, from_ms, to_ms)
+    next_ms = _chunk_end(conn, bounds, from_ms, to_ms, readings_max)
+    within = _within(bounds, from_ms, next_ms)
+    return load_track(conn, within, from_ms, next_ms, fields), next_ms
 
 
 def last_before(conn: Connection, bounds: Sequence[Bound], time_ms: int) -> int | None:
@@ -261,13 +273,23 @@ def _edge(
     return None if found is None else int(found)
 
 
-def _chunk_end(conn: Connection, bounds: Sequence[Bound], from_ms: int, to_ms: int) -> int:
-    """An instant with at most about CHUNK_READINGS of each source before it."""
+# All positions, not those on the track alone: the key tells how many there are.
+_KEYS = select(position.c.device_time).where(
+    position.c.source_id == bindparam("source", type_=position.c.source_id.type),
+    position.c.device_time >= bindparam("low", type_=position.c.device_time.type),
+    position.c.device_time < bindparam("high", type_=position.c.device_time.type),
+)
+_NTH = _KEYS.order_by(position.c.device_time).offset(bindparam("count")).limit(1)
+
+
+def _chunk_end(
+    conn: Connection, bounds: Sequence[Bound], from_ms: int, to_ms: int, readings_max: int
+) -> int:
+    """An instant with at most about readings_max of each source before it."""
     ends = []
     for bound in bounds:
-        query = select(position.c.device_time).where(_on_track())
-        query = query.order_by(position.c.device_time).offset(CHUNK_READINGS).limit(1)
-        found = conn.execute(query, _span(bound, from_ms, to_ms)).scalar()
+        span = _span(bound, from_ms, to_ms)
+        found = conn.execute(_NTH, {**span, "count": readings_max}).scalar()
         if found is not None:
             # readings of one instant stay together
             ends.append(max(int(found), from_ms + 1))
