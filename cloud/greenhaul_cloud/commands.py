@@ -11,8 +11,10 @@ from greenhaul_cloud.auth.secrets import hash_secret, new_token
 from greenhaul_cloud.broker_users import password_of, put_user
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
+from greenhaul_cloud.shards.pieces import Piece, clashes, cut, uncut
+from greenhaul_cloud.shards.presence import collectors
 from greenhaul_cloud.store import accounts, registry
-from greenhaul_cloud.store.engine import Store, describe_store, migrate, open_store
+from greenhaul_cloud.store.engine import Store, claims_of, describe_store, migrate, open_store
 from greenhaul_cloud.store.gateways import put_gateway
 from greenhaul_cloud.store.scope import EVERYTHING
 from greenhaul_protocols.errors import ConfigError, Rejected
@@ -24,13 +26,28 @@ _SHELL = "(command line)"
 
 
 def check(config: CloudConfig, args: argparse.Namespace) -> int:
-    """Says that the settings are fit, and what the store is; makes nothing, opens no port."""
+    """Says that the settings are fit, what the store is, who collects; makes nothing, no port.
+
+    Raises Rejected when a collector of these settings and one that runs would take shards from each
+    other.
+    """
     basemap = config.console.basemap
     if basemap and not basemap.is_file():
         raise ConfigError(f"{args.config}: console.basemap: {basemap}: no such file")
     described = describe_store(config.store.full_url)
     print(f"{args.config}: well; store {config.store.url}, API on {config.api.listen}")
     print(f"store: {described}")
+    with claims_of(config.store.full_url) as (claims, is_shared):
+        running = collectors(claims)
+    said = ", ".join(f"{running[whole]} on shards {whole}" for whole in sorted(running))
+    print(f"collectors running: {said or 'none'}")
+    ours, divide = Piece(*config.broker.shard_range), cut if is_shared else uncut
+    for whole in sorted(set(running) - {ours}):
+        for one, other in clashes(divide(ours), divide(whole)):
+            raise Rejected(
+                f"{args.config}: broker.shards: {ours} and {whole} cut each other's pieces "
+                f"({one} and {other}): let them end at a multiple of 10 hex, or not overlap"
+            )
     return 0
 
 

@@ -13,6 +13,7 @@ from tests.cloud.test_derive_runner import REFOLD, Scene, stay
 
 from greenhaul_cloud.derive.runner import Deriver
 from greenhaul_cloud.fold.refold import refold
+from greenhaul_cloud.main import main
 from greenhaul_cloud.shards.keeper import LEASE_S, ShardKeeper
 from greenhaul_cloud.shards.pieces import Piece, clashes, cut, uncut
 from greenhaul_cloud.shards.sharing import share_out
@@ -22,6 +23,7 @@ from greenhaul_protocols.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.cloud.conftest import Kit
 
@@ -224,6 +226,35 @@ def test_ranges_that_cut_each_others_pieces_are_told_and_none_is_served_twice(
     first.keeper.stop()
     second.keeper.look()
     assert second.keeper.fault is None
+
+
+@pytest.mark.parametrize(
+    ("running", "code", "said"),
+    [
+        (None, 0, "collectors running: none"),
+        (ALL, 0, "collectors running: 1 on shards 00-ff"),
+        (Piece(0x64, 0xFF), 1, "00-7f and 64-ff cut each other's pieces"),
+    ],
+)
+def test_check_says_who_collects(
+    make_claims: Callable[..., Claims],
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    running: Piece | None,
+    code: int,
+    said: str,
+) -> None:
+    url = store._engine.url
+    shown = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
+    shards = "00-ff" if code == 0 else "00-7f"
+    config = tmp_path / "c.toml"
+    config.write_text(f'[store]\nurl = "{shown}"\n[broker]\nshards = "{shards}"\n')
+    if running:
+        Recorder(make_claims(), running).keeper.look()
+    assert main(["check", "-c", str(config)]) == code
+    told = capsys.readouterr()
+    assert said in told.out + told.err
 
 
 def test_a_collector_without_a_broker_leaves_its_shards_to_others(

@@ -163,6 +163,22 @@ def describe_store(url: str) -> str:
         engine.dispose()
 
 
+@contextmanager
+def claims_of(url: str) -> Iterator[tuple[Claims, bool]]:
+    """Claims in the store at `url`, to look at them; whether many may write it at a time.
+
+    Makes nothing. Raises ConfigError for a URL.
+    """
+    driver = _driver_of(url)
+    engine = driver.create_engine(url)
+    claims = driver.open_claims(engine, CLAIMS_IDLE_S)
+    try:
+        yield claims, driver.is_shared
+    finally:
+        claims.close()
+        engine.dispose()
+
+
 def migrate(url: str) -> None:
     """Bring the database at `url` to this version's schema, in one transaction.
 
