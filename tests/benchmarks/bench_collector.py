@@ -3,21 +3,27 @@
     bench_collector.py [--seconds N] [--vehicles N] [--fences N] [--engine NAME]
 
 Broker, publisher, database and `greenhaul-cloud collect` share the machine, each a process of its
-own. A burst is published as fast as the broker takes it, and says what rate the collector sustains;
-then a steady stream below that rate says how long a reading takes until it can be asked for
-(published to committed), and whether memory stays flat. The baseline is paho receiving and
-acknowledging the same messages without looking at them. The issue's form is `--seconds 600`.
+own. A burst is published as fast as the broker takes it, and says what rate the collector sustains
+and which process takes how much of the processor for it; then a steady stream below that rate says
+how long a reading takes until it can be asked for (a fleet of twenty is asked for again and again,
+by the query behind `GET /positions/latest`), and whether memory stays flat. The baseline is paho
+receiving and acknowledging the same messages without looking at them. The issue's form is
+`--seconds 600`.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from os import sysconf
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +39,11 @@ from tests.postgres_server import find_programs, make_database, running
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.fences import put_fence
+from greenhaul_cloud.store.fleets import add_fleet
 from greenhaul_cloud.store.gateways import put_gateway
-from greenhaul_cloud.store.tables import dirty, lane, vehicle
+from greenhaul_cloud.store.positions import where_everybody
+from greenhaul_cloud.store.scope import Scope
+from greenhaul_cloud.store.tables import dirty, enterprise, lane, vehicle
 from greenhaul_protocols.times import TIME_MS_MIN
 
 GATEWAYS = 20
@@ -43,6 +52,14 @@ LOOK_S = 0.05
 # Of the sustained rate: a collector at its limit only shows how long its queue is.
 STEADY_SHARE = 0.6
 DAY_MS = 86_400_000
+# Each load drives a day of its own, so that its readings are the newest.
+FIRST_DAY = -30
+_days = itertools.count(FIRST_DAY)
+# Vehicles that are asked for.
+PROBES, PROBED = 20, "probed"
+# So long without a new reading says that one is lost, or the collector stands.
+STILL_S_MAX = 120.0
+_TICK_S = 1 / sysconf("SC_CLK_TCK")
 
 
 def prepare(store: Store, vehicles: int, fences: int) -> None:
@@ -51,8 +68,13 @@ def prepare(store: Store, vehicles: int, fences: int) -> None:
     for number in range(GATEWAYS):
         put_gateway(store, f"dc-{number}", ["*"], now_ms)
     with store.write() as conn:
+        conn.execute(insert(enterprise).values(id="e", name="E", created_at=now_ms))
+        add_fleet(conn, PROBED, "P", "e", now_ms)
+        probes = probed(vehicles)
         for number in range(vehicles):
-            conn.execute(insert(vehicle).values(id=f"v{number}", created_at=now_ms))
+            row = {"id": f"v{number}", "created_at": now_ms, "enterprise_id": "e"}
+            fleet = {"fleet_id": PROBED} if number in probes else {}
+            conn.execute(insert(vehicle).values(**row, **fleet))
             bind(conn, f"808:{number}", f"v{number}", valid_from_ms=TIME_MS_MIN, now_ms=now_ms)
         for number in range(fences):
             put_fence(conn, _square(number, 32.9 + number * 0.2 / fences), now_ms, "bench")
@@ -72,29 +94,46 @@ def _square(number: int, south: float) -> dict[str, Any]:
     }
 
 
+def probed(vehicles: int) -> range:
+    """Numbers of those that are asked for."""
+    return range(0, vehicles, max(vehicles // PROBES, 1))
+
+
 class Publisher:
-    """The load, from a process of its own; knows when each number was published."""
+    """The load, from a process of its own; knows when each message was published."""
 
     def __init__(self, port: int, rate: int, seconds: int, each: int, vehicles: int) -> None:
-        start_ms = time.time_ns() // 1_000_000 - DAY_MS
+        start_ms = time.time_ns() // 1_000_000 + next(_days) * DAY_MS
         arguments = (port, rate, seconds, each, vehicles, GATEWAYS, start_ms)
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "load_publisher.py"), *map(str, arguments)],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.sent: list[list[tuple[int, float]]] = [[] for _ in range(GATEWAYS)]
+        assert self._process.stdout
+        self._lines = self._process.stdout
+        self.epoch = int(self._lines.readline().removeprefix("epoch "))
         self.messages = 0
+        self.readings_of = [0] * GATEWAYS  # their last numbers
+        # of each vehicle asked for: its messages' last device times, and when they were published
+        self.sent: dict[str, deque[tuple[int, float]]] = {
+            f"v{number}": deque() for number in probed(vehicles)
+        }
+        self.processor_s = 0.0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            if line.startswith("epoch"):
-                return
-            at, gateway, last = line.split()
-            self.sent[int(gateway)].append((int(last), float(at)))
+        for line in self._lines:
+            if line.startswith("processor"):
+                self.processor_s = float(line.split()[1])
+                break
+            at, gateway, last, number, last_ms = line.split()
+            self.readings_of[int(gateway)] = int(last)
+            sent = self.sent.get(f"v{number}")
+            if sent is not None:
+                sent.append((int(last_ms), float(at)))
             self.messages += 1
+        assert self._process.wait() == 0
 
     @property
     def is_over(self) -> bool:
@@ -102,8 +141,8 @@ class Publisher:
         return not self._reader.is_alive()
 
     def wait(self) -> None:
-        """Until it has ended well."""
-        assert self._process.wait() == 0
+        """Until it has ended."""
+        self._reader.join()
 
 
 @contextmanager
@@ -123,16 +162,32 @@ def collecting(folder: Path, url: str, port: int) -> Iterator[subprocess.Popen[b
         process.wait(60)
 
 
-def stored(store: Store) -> tuple[int, list[int]]:
-    """Readings stored, and up to which number each gateway's newest epoch is settled."""
-    through = [0] * GATEWAYS
+def settled(store: Store, epoch: int) -> int:
+    """How many numbers of an epoch are settled."""
     total = 0
     with store.read() as conn:
-        for row in conn.execute(select(lane.c.gateway_id, lane.c.settled, lane.c.stored)):
-            total += row.stored
-            settled = json.loads(row.settled)
-            through[int(row.gateway_id.removeprefix("dc-"))] = settled[0][1] if settled else 0
-    return total, through
+        query = select(lane.c.settled).where(lane.c.epoch == epoch)
+        for ranges in conn.execute(query).scalars():
+            total += sum(last - first + 1 for first, last in json.loads(ranges))
+    return total
+
+
+def processor_s(*pids: int) -> float:
+    """User and system time of processes, of their children that ended, and of those that live."""
+    total = 0.0
+    for pid in pids:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15])) * _TICK_S
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            total += processor_s(*map(int, children))
+    return total
+
+
+def postmaster_of(dsn: str) -> int:
+    """The server's first process, of which all others are children."""
+    folder = Path(dsn.partition("host=")[2])
+    return int((folder / "data" / "postmaster.pid").read_text().split()[0])
 
 
 def memory_mb(pid: int) -> float:
@@ -143,29 +198,46 @@ def memory_mb(pid: int) -> float:
     return 0.0
 
 
-def follow(store: Store, publisher: Publisher, pid: int) -> tuple[float, list[float], list[float]]:
-    """Until all is stored: readings a second, seconds from publishing to committed, memory."""
-    begun = time.time()
-    before, _ = stored(store)
-    done = [0] * GATEWAYS
-    waits: list[float] = []
+@dataclass(frozen=True)
+class Followed:
+    """What was seen of a load: readings a second, seconds from published to found, MB, and seconds
+    of a processor each process took for 100,000 readings."""
+
+    rate: float
+    waits_s: list[float]
+    memory_mb: list[float]
+    processor_s: dict[str, float]
+
+
+def follow(store: Store, publisher: Publisher, pids: Mapping[str, int]) -> Followed:
+    """Look until all is stored. pids: of what else takes part, the collector among them."""
+    begun_s = moved_s = time.time()
+    ours_s, theirs_s = time.process_time(), {name: processor_s(pid) for name, pid in pids.items()}
+    done = before = 0
+    waits_s: list[float] = []
     memory: list[float] = []
-    total = before
     while True:
         was_over = publisher.is_over
-        total, through = stored(store)
-        now = time.time()
-        memory.append(memory_mb(pid))
-        for gateway, last in enumerate(through):
-            sent = publisher.sent[gateway]
-            while done[gateway] < len(sent) and sent[done[gateway]][0] <= last:
-                waits.append(now - sent[done[gateway]][1])
-                done[gateway] += 1
-        if was_over and sum(done) == publisher.messages:
+        with store.read() as conn:
+            found = where_everybody(conn, Scope(None), 0, fleet_id=PROBED)
+        now_s = time.time()
+        for one in found:
+            sent = publisher.sent[one.vehicle_id or ""]
+            while sent and sent[0][0] <= one.device_time:
+                waits_s.append(now_s - sent.popleft()[1])
+        memory.append(memory_mb(pids["collector"]))
+        before, done = done, settled(store, publisher.epoch)
+        if was_over and done == sum(publisher.readings_of):
             break
+        if done > before:
+            moved_s = now_s
+        assert now_s - moved_s < STILL_S_MAX, f"nothing new of {done} readings stored"
         time.sleep(LOOK_S)
-    publisher.wait()
-    return (total - before) / (time.time() - begun), sorted(waits), memory
+    rate = done / (time.time() - begun_s)
+    took_s = {name: processor_s(pid) - theirs_s[name] for name, pid in pids.items()}
+    took_s |= {"publisher": publisher.processor_s, "asking": time.process_time() - ours_s}
+    each_s = {name: value * 100_000 / done for name, value in took_s.items()}
+    return Followed(rate, sorted(waits_s), memory, each_s)
 
 
 def paho_alone(port: int, seconds: int, each: int, vehicles: int) -> float:
@@ -197,32 +269,40 @@ def show(what: str, figure: str, ratio: str) -> None:
     print(f"{what:<58} {figure:>20}  {ratio}", flush=True)
 
 
-def bench(name: str, url: str, folder: Path, options: argparse.Namespace) -> None:
-    """Messages of ten readings and of one, on one engine."""
+def bench(
+    name: str, url: str, folder: Path, options: argparse.Namespace, database: int | None
+) -> None:
+    """Messages of ten readings and of one, on one engine. database: its process, if it has one."""
     folder.mkdir()
     broker = Mosquitto(
         folder / "broker", "max_queued_messages 0", "max_inflight_messages 1000",
         "max_queued_bytes 0",
     )  # fmt: skip
     broker.start()
+    assert broker.process
     store = open_store(url, time.time_ns() // 1_000_000)
     prepare(store, options.vehicles, options.fences)
     seconds = max(options.seconds // 2, 2)
+    pids = {"broker": broker.process.pid} | ({"database": database} if database else {})
     try:
         for each in (10, 1):
             alone = paho_alone(broker.port, max(seconds // 4, 2), each, options.vehicles)
             with collecting(folder, url, broker.port) as collector:
+                taking_part = {"collector": collector.pid, **pids}
                 load = Publisher(broker.port, 0, max(seconds // 3, 2), each, options.vehicles)
-                burst, _, _ = follow(store, load, collector.pid)
-                show(f"{name}: blocks of {each}, sustained", f"{burst:,.0f} readings/s",
-                     f"× {burst / each / alone:.2f} of paho, {alone:,.0f} blocks/s")  # fmt: skip
-                pace = max(int(STEADY_SHARE * burst / each), 1)
+                burst = follow(store, load, taking_part)
+                share = burst.rate / each / alone
+                show(f"{name}: blocks of {each}, sustained", f"{burst.rate:,.0f} readings/s",
+                     f"× {share:.2f} of paho, {alone:,.0f} blocks/s")  # fmt: skip
+                show_processes(name, burst)
+                pace = max(int(STEADY_SHARE * burst.rate / each), 1)
                 load = Publisher(broker.port, pace, seconds, each, options.vehicles)
-                _, waits, memory = follow(store, load, collector.pid)
-                third = len(memory) // 3
-                p50, p99 = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
+                steady = follow(store, load, taking_part)
+                waits_s, memory = steady.waits_s, steady.memory_mb
+                p50, p99 = waits_s[len(waits_s) // 2], waits_s[int(len(waits_s) * 0.99)]
                 show(f"{name}: published to queryable, {pace:,} messages/s", f"p99 {p99:.2f} s",
-                     f"p50 {p50:.2f} s")  # fmt: skip
+                     f"p50 {p50:.2f} s, {len(waits_s):,} asked for")  # fmt: skip
+                third = len(memory) // 3
                 first_mb, last_mb = max(memory[:third]), max(memory[-third:])
                 show(f"{name}: memory, last third of the time", f"{last_mb:.0f} MB",
                      f"× {last_mb / first_mb:.2f} of the first")  # fmt: skip
@@ -233,6 +313,13 @@ def bench(name: str, url: str, folder: Path, options: argparse.Namespace) -> Non
     finally:
         store.close()
         broker.kill()
+
+
+def show_processes(name: str, load: Followed) -> None:
+    """What limits a load: the machine's cores, or one core that a process cannot leave."""
+    all_s = sum(load.processor_s.values())
+    shares = ", ".join(f"{who} {took_s / all_s:.0%}" for who, took_s in load.processor_s.items())
+    show(f"{name}: processor for 100,000 readings", f"{all_s:.2f} s", shares)
 
 
 def marks(store: Store) -> int:
@@ -252,11 +339,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.engine != "postgresql":
-            bench("sqlite", f"sqlite:///{name}/store.db", folder / "sqlite", options)
+            bench("sqlite", f"sqlite:///{name}/store.db", folder / "sqlite", options, None)
         programs = find_programs()
         if options.engine != "sqlite" and programs:
             with running(programs, "shared_buffers=512MB", "max_wal_size=4GB") as dsn:
-                bench("postgresql", make_database(dsn, "load"), folder / "postgresql", options)
+                url, database = make_database(dsn, "load"), postmaster_of(dsn)
+                bench("postgresql", url, folder / "postgresql", options, database)
 
 
 if __name__ == "__main__":

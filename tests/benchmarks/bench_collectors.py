@@ -19,7 +19,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.benchmarks.bench_collector import Publisher, collecting, follow, prepare
+from tests.benchmarks.bench_collector import (
+    Publisher,
+    collecting,
+    follow,
+    prepare,
+    processor_s,
+)
 from tests.chaos.chain import Mosquitto
 from tests.postgres_server import find_programs, make_database, running
 
@@ -36,12 +42,6 @@ class Round:
     rate: float
     busy: float
     collectors: float
-
-
-def processor_s(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def busy_s() -> float:
@@ -71,7 +71,7 @@ def play(folder: Path, dsn: str, collectors: int, seconds: int) -> Round:
         load = Publisher(broker.port, 0, seconds, EACH, VEHICLES)
         begun_s, before_s = time.monotonic(), busy_s()
         ours_before_s = sum(processor_s(one.pid) for one in processes)
-        rate, _, _ = follow(store, load, processes[0].pid)
+        rate = follow(store, load, {"collector": processes[0].pid}).rate
         cores_s = (time.monotonic() - begun_s) * (cpu_count() or 1)
         ours_s = sum(processor_s(one.pid) for one in processes) - ours_before_s
         return Round(rate, (busy_s() - before_s) / cores_s, ours_s / cores_s)

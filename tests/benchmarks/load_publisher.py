@@ -2,8 +2,9 @@
 
     load_publisher.py PORT RATE SECONDS EACH VEHICLES GATEWAYS START_MS
 
-RATE: messages a second (0: as fast as they are acknowledged); EACH: readings a message. Prints one
-line a message sent: seconds since 1970, gateway, last number; and `acked N` at the end.
+RATE: messages a second (0: as fast as they are acknowledged); EACH: readings a message. Prints
+`epoch N` first, then a line for each message sent: seconds since 1970, gateway, last number,
+vehicle, and the device time of its last reading in ms; at the end `processor S`, seconds it took.
 """
 
 import select
@@ -109,6 +110,7 @@ def main() -> None:
     epoch = crc32(str(time.time_ns()).encode())
     numbers = [1] * gateways
     connection = Connection(port)
+    print(f"epoch {epoch}", flush=True)
     begun, count = time.time(), 0
     while time.time() - begun < seconds:
         vehicle, turn = count % vehicles, count // vehicles
@@ -117,9 +119,11 @@ def main() -> None:
             gateway=f"dc-{gateway}", epoch=epoch, lane=1, first=numbers[gateway], count=each
         )
         numbers[gateway] += each
-        body = trucks[vehicle].body(start_ms + turn * each * STEP_MS)
+        at_ms = start_ms + turn * each * STEP_MS
+        body = trucks[vehicle].body(at_ms)
         connection.publish(topics[gateway], wrap_block(header, body))
-        print(f"{time.time():.3f} {gateway} {header.last}")
+        last_ms = at_ms + (each - 1) * STEP_MS
+        print(f"{time.time():.3f} {gateway} {header.last} {vehicle} {last_ms}")
         count += 1
         if rate:
             ahead_s = begun + count / rate - time.time()
@@ -128,7 +132,7 @@ def main() -> None:
                 time.sleep(ahead_s)
     while connection.acked < connection.sent:
         connection.hear(1)
-    print(f"epoch {epoch} sent {connection.sent}")
+    print(f"processor {time.process_time()}")
 
 
 if __name__ == "__main__":
