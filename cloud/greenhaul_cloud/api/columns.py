@@ -4,6 +4,7 @@ pydantic's JSON writer says a list of numbers in a tenth of the time `json` take
 """
 
 from collections.abc import Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,20 @@ def time_texts(times_ms: Int64s | Sequence[int]) -> list[str]:
     return texts
 
 
-def number_texts(column: Float64s, *, is_whole: bool) -> list[str]:
-    """(n,) numbers as JSON says them, `null` for NaN; whole ones without a point."""
-    values = whole_numbers(column) if is_whole else column.tolist()
-    return json_text(values)[1:-1].split(",") if values else []
+def number_texts(numbers: Sequence[float | None]) -> list[str]:
+    """Numbers as JSON says them; `null` for None and NaN."""
+    return json_text(numbers)[1:-1].split(",") if numbers else []
 
 
-def whole_numbers(column: Float64s) -> list[Any]:
-    """(n,) integers, None for NaN."""
+def string_texts(strings: Sequence[str | None]) -> list[str]:
+    """Strings as JSON says them."""
+    return ["null" if one is None else encode_basestring(one) for one in strings]
+
+
+def numbers_of(column: Float64s, *, is_whole: bool) -> list[Any]:
+    """(n,) numbers, None or NaN where there is none; whole ones as integers."""
+    if not is_whole:
+        return list(column.tolist())
     is_missing = np.isnan(column)
     values: list[Any] = np.where(is_missing, 0, column).astype(np.int64).tolist()
     for i in np.flatnonzero(is_missing).tolist():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from greenhaul_cloud.api.columns import json_text, number_texts, time_texts
+from greenhaul_cloud.api.columns import json_text, number_texts, numbers_of, time_texts
 from greenhaul_cloud.store.tracks import EXPORT_FIELDS, Float64s, TrackColumns
 from greenhaul_protocols.catalogue import KIND_OF, Position, TimeQuality
 from greenhaul_protocols.times import format_time
@@ -101,7 +101,7 @@ def _feature(vehicle_id: str, chunk: TrackColumns, run: slice) -> str:
 
 def _csv_cells(name: str, column: Float64s) -> list[str]:
     """(n,) numbers, an empty cell for NaN."""
-    cells = number_texts(column, is_whole=_SPECS[name].per_unit == 1)
+    cells = number_texts(numbers_of(column, is_whole=_SPECS[name].per_unit == 1))
     for i in np.flatnonzero(np.isnan(column)).tolist():
         cells[i] = ""
     return cells

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import RowMapping
 
-from greenhaul_cloud.api.columns import json_text
 from greenhaul_cloud.api.context import ApiContext, Context
 from greenhaul_cloud.api.findings import ViolationShape, show_violation
 from greenhaul_cloud.api.gateways import GatewayFigures
@@ -22,12 +21,11 @@ from greenhaul_cloud.api.positions import (
     Place,
     is_inside,
     place_of,
-    show_positions,
+    write_positions,
 )
 from greenhaul_cloud.api.problems import Problem
 from greenhaul_cloud.api.shapes import ROW_ID_MAX
 from greenhaul_cloud.auth.principal import Principal
-from greenhaul_cloud.store.positions import Whereabouts
 from greenhaul_protocols.errors import Unavailable
 
 router = APIRouter(tags=["live"])
@@ -72,7 +70,7 @@ class _Watcher:
             for entry in hub.positions.since(since)
             if scope.admits(entry.value.enterprise_id) and self._sees(place_of(entry.value))
         ]
-        for event in _events("positions", texts_of(positions, _show_positions)):
+        for event in _events("positions", texts_of(positions, write_positions)):
             yield event
         while self._after < hub.feed_end:
             before = self._after
@@ -102,10 +100,6 @@ class _Watcher:
         """Gateways that carried the newest position of anybody in the box."""
         entries = self._hub.positions.entries.values()
         return {entry.value.gateway_id for entry in entries if self._sees(place_of(entry.value))}
-
-
-def _show_positions(several: list[Whereabouts]) -> list[str]:
-    return list(map(json_text, show_positions(several)))
 
 
 def _show_violation(row: RowMapping) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from greenhaul_cloud.api.columns import json_text, time_texts
+from greenhaul_cloud.api.columns import number_texts, string_texts, time_texts
 from greenhaul_cloud.api.context import Context
 from greenhaul_cloud.api.guard import Caller
 from greenhaul_cloud.api.problems import Problem
@@ -54,9 +54,6 @@ class PositionProperties(Shape):
     time_quality: str
     state: Literal["moving", "stopped", "offline"]
     is_violating: bool
-
-
-_SHOWN = tuple(PositionProperties.model_fields)
 
 
 class PointShape(Shape):
@@ -122,18 +119,42 @@ def place_of(one: Whereabouts) -> Place:
     return one.longitude_deg, one.latitude_deg
 
 
-def show_positions(everybody: Sequence[Whereabouts]) -> list[dict[str, Any]]:
-    """The properties of positions, as `PositionProperties` writes them."""
+def write_positions(
+    everybody: Sequence[Whereabouts], places: Sequence[Place] | None = None
+) -> list[str]:
+    """`PositionProperties` of each as JSON; places: of another datum than WGS-84.
+
+    Written a column at a time: to check and write two thousand of our own rows one by one takes
+    three times as long as to find them.
+    """
     if not everybody:
         return []
-    columns: dict[str, Sequence[Any]] = dict(
-        zip(Whereabouts._fields, zip(*everybody, strict=True), strict=True)
-    )
-    for name in ("device_time", "received_time"):
-        columns[name] = time_texts(columns[name])
-    columns["time_quality"] = [_QUALITIES[quality] for quality in columns["time_quality"]]
-    shown = zip(*(columns[name] for name in _SHOWN), strict=True)
-    return [dict(zip(_SHOWN, values, strict=True)) for values in shown]
+    columns = dict(zip(Whereabouts._fields, zip(*everybody, strict=True), strict=True))
+    if places is not None:
+        columns["longitude_deg"], columns["latitude_deg"] = zip(*places, strict=True)
+    texts = (_WRITE.get(name, number_texts)(columns[name]) for name in _WRITTEN)
+    return list(map(_PROPERTIES.__mod__, zip(*texts, strict=True)))
+
+
+def _write_times(times_ms: Sequence[int]) -> list[str]:
+    return [f'"{text}"' for text in time_texts(times_ms)]
+
+
+def _write_qualities(qualities: Sequence[int]) -> list[str]:
+    return [f'"{_QUALITIES[quality]}"' for quality in qualities]
+
+
+# Fields that are no numbers; true and false are written as numbers are.
+_WRITE: dict[str, Callable[[Any], list[str]]] = {
+    **dict.fromkeys(("vehicle_id", "source", "plate", "state"), string_texts),
+    **dict.fromkeys(("device_time", "received_time"), _write_times),
+    "time_quality": _write_qualities,
+}
+_WRITTEN = tuple(PositionProperties.model_fields)
+_PROPERTIES = "{" + ",".join(f'"{name}":%s' for name in _WRITTEN) + "}"
+_FEATURE = (
+    '{"type":"Feature","id":%s,"geometry":{"type":"Point","coordinates":[%s,%s]},"properties":%s}'
+)
 
 
 @router.get("/latest", response_model=PositionCollection)
@@ -147,24 +168,26 @@ def latest(
     """The newest position of every vehicle, and of sources nobody has claimed."""
     with context.store.read() as connection:
         everybody = where_everybody(connection, caller.scope, context.now_ms(), fleet_id=fleet)
-    seen = [
-        (one, place)
-        for one, place in zip(everybody, _places(everybody, datum), strict=True)
-        if is_inside(place, box)
-    ]
-    features = [
-        {
-            "type": "Feature",
-            "id": one.key,
-            "geometry": {"type": "Point", "coordinates": place},
-            "properties": {**shown, "latitude_deg": place[1], "longitude_deg": place[0]},
-        }
-        for (one, place), shown in zip(seen, show_positions([one for one, _ in seen]), strict=True)
-    ]
-    # as PositionCollection would write it; checking two thousand of our own rows takes longer than
-    # finding them
-    answer = {"type": "FeatureCollection", "datum": datum, "features": features}
-    return Response(json_text(answer), media_type="application/json")
+    placed = zip(everybody, _places(everybody, datum), strict=True)
+    seen = [(one, place) for one, place in placed if is_inside(place, box)]
+    features = _write_features(*zip(*seen, strict=True)) if seen else ""
+    answer = f'{{"type":"FeatureCollection","datum":"{datum}","features":[{features}]}}'
+    return Response(answer, media_type="application/json")
+
+
+def _write_features(everybody: Sequence[Whereabouts], places: Sequence[Place]) -> str:
+    """`PositionFeature` of each as JSON."""
+    return ",".join(
+        map(
+            _FEATURE.__mod__,
+            zip(
+                string_texts([one.key for one in everybody]),
+                *map(number_texts, zip(*places, strict=True)),
+                write_positions(everybody, places),
+                strict=True,
+            ),
+        )
+    )
 
 
 def _places(everybody: Sequence[Whereabouts], datum: DatumName) -> list[Place]:

@@ -133,7 +133,7 @@ def _runs(chunks: Iterable[TrackColumns]) -> Iterator[tuple[TrackColumns, slice]
 def _points(chunk: TrackColumns, run: slice) -> Iterator[tuple[str, str, str, str]]:
     """Time, longitude, latitude and altitude (`null`: not said) of each reading of a run."""
     names = ("longitude_deg", "latitude_deg", "altitude_m")
-    columns = (number_texts(chunk.values[name][run], is_whole=False) for name in names)
+    columns = (number_texts(chunk.values[name][run].tolist()) for name in names)
     return zip(time_texts(chunk.device_time_ms[run]), *columns, strict=True)
 
 

@@ -1,12 +1,23 @@
 """What new positions change at once: `latest`, and the span the fold has to look at."""
 
+from typing import Any
+
 import numpy as np
-from sqlalchemy import Connection, and_, or_
+from sqlalchemy import ColumnElement, Connection, and_, case, or_
 
 from greenhaul_cloud.store.batch import Bools, KindBatch
 from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import latest
 from greenhaul_protocols.catalogue import TimeQuality
+
+
+def _told(row: Any) -> ColumnElement[int]:
+    """What a row of `latest` is newest by: no position is newer than its storing.
+
+    One of a clock that runs days ahead gives way to the next, and so does the next of that clock.
+    """
+    return case((row.device_time > row.stored_time, row.stored_time), else_=row.device_time)
+
 
 _COLUMNS = [column.name for column in latest.columns]
 _NEWER = Upsert(
@@ -15,8 +26,14 @@ _NEWER = Upsert(
     ["source_id"],
     lambda new: {name: new[name] for name in _COLUMNS if name != "source_id"},
     lambda new: or_(
-        latest.c.device_time < new.device_time,
-        and_(latest.c.device_time == new.device_time, latest.c.digest < new.digest),
+        _told(latest.c) < _told(new),
+        and_(
+            _told(latest.c) == _told(new),
+            or_(
+                latest.c.device_time < new.device_time,
+                and_(latest.c.device_time == new.device_time, latest.c.digest < new.digest),
+            ),
+        ),
     ),
 )
 FOLDABLE = [quality for quality in TimeQuality if quality.is_foldable]
@@ -45,7 +62,7 @@ def spans_of(batch: KindBatch, inserted: Bools) -> dict[int, tuple[int, int]]:
 
 
 def write_latest(conn: Connection, batch: KindBatch, inserted: Bools) -> None:
-    """Put forward the newest new position of each source."""
+    """Put forward the newest new position of each source, if it is newer than what is known."""
     rows = np.flatnonzero(inserted & on_tracks(batch))
     if not len(rows):
         return
