@@ -70,15 +70,15 @@ class Cells:
         row, key, at = row[is_kept], key[is_kept], at[is_kept]
         found, step = _counted(self._offset[at + 1] - self._offset[at])
         box, row, key = self._box[self._offset[at[found]] + step], row[found], key[found]
-        for axis in (0, 1):
-            apart = self._low[axis][box] > high[row, axis]
-            apart |= self._high[axis][box] < low[row, axis]
-            box, row, key = box[~apart], row[~apart], key[~apart]
+        for box_low, box_high, row_low, row_high in zip(
+            self._low, self._high, low.T.copy(), high.T.copy(), strict=True
+        ):
+            meets = np.flatnonzero(
+                (box_low[box] <= row_high[row]) & (box_high[box] >= row_low[row])
+            )
+            box, row, key = box[meets], row[meets], key[meets]
         # Two boxes that meet share several cells: they are told in that of their common corner.
-        corner = np.stack(
-            [np.maximum(low[row, axis], self._low[axis][box]) for axis in (0, 1)], axis=1
-        )
-        cell = self._cell(corner)
+        cell = self._cell(np.maximum(low[row], self._low.T[box]))
         is_told = cell[:, 1] * (self._limit[0] + 1) + cell[:, 0] == key
         return row[is_told], self._edge[box[is_told]]
 

@@ -117,7 +117,7 @@ class FenceIndex:
         nothing = np.empty((2, 0), np.intp)
         columns = list(zip(_NO_CUTS, *cut_rows, strict=True))
         keys, part, place = (np.concatenate(column) for column in columns)
-        slot, piece = np.divmod(keys, max(len(pieces), 1))
+        piece, slot = np.divmod(keys, max(len(self.versions), 1))
         segment, part = pieces.segment[piece], pieces.low[piece] + part * pieces.width[piece]
         order = np.lexsort((part, segment, slot))
         return Meetings(
@@ -152,15 +152,15 @@ class FenceIndex:
             yield where[:, is_near], where[:, is_on_edge], self._cut_rows(pieces, pairs, asked)
 
     def _cut_rows(self, pieces: Pieces, pairs: Pairs, is_asked: Bools) -> _CutRows:
-        """(slot × pieces + piece, part, class after) of every change within pieces."""
-        size, at, run = len(pieces), pieces.at, pieces.run
-        key = pairs.slot * size + pairs.piece
+        """(piece × slots + slot, part, class after) of every change within pieces."""
+        slots, at, run = len(self.versions), pieces.at, pieces.run
+        key = pairs.piece * slots + pairs.slot  # nearly in order as they come
         crosses = np.isfinite(pairs.crossings) & is_asked[:, None]
         is_near = np.isfinite(pairs.lows) & is_asked[:, None]
         met = np.flatnonzero(crosses.any(axis=1) | is_near.any(axis=1))
         # What a curve's piece ends in is said by the next one, whether or not that meets anything.
         followed = met[pieces.successors(pairs.piece[met])]
-        keys, group = np.unique(np.append(key[met], key[followed] + 1), return_inverse=True)
+        keys, group = _numbered(np.append(key[met], key[followed] + slots))
         if len(keys) == 0:
             return _NO_CUTS
         group_of_pair = np.full(len(key), -1)
@@ -185,7 +185,7 @@ class FenceIndex:
         part_end[:-1] = np.where(rows_group[1:] == rows_group[:-1], part[1:], 1.0)
         lasts = part_end - part > _PART_MIN
         rows_group, part, part_end = rows_group[lasts], part[lasts], part_end[lasts]
-        row_slot, row_piece = keys[rows_group] // size, keys[rows_group] % size
+        row_piece, row_slot = np.divmod(keys[rows_group], slots)
         # Asked where the piece begins, or, if it crosses, in the middle between two breakpoints.
         ask = has_crossing[rows_group]
         asked = at[row_piece] + np.where(ask, (part + part_end) / 2, 0.0) * run[row_piece]
@@ -204,6 +204,17 @@ class FenceIndex:
         changes = is_first
         changes[1:] |= after[1:] != after[:-1]
         return keys[rows_group[changes]], part[changes], after[changes]
+
+
+def _numbered(keys: Indices) -> tuple[Indices, Indices]:
+    """Each key once, in order, and the place among them of every one given."""
+    order = np.argsort(keys, kind="stable")  # which runs through what is sorted already
+    ordered = keys[order]
+    is_new = np.ones(len(keys), bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    number = np.empty(len(keys), np.intp)
+    number[order] = np.cumsum(is_new) - 1
+    return ordered[is_new], number
 
 
 def _last_true(marked: Bools) -> Indices:

@@ -60,7 +60,10 @@ def pieces_of(at: Complexes, run: Complexes, curves: Curves, is_straight_asked: 
     step = np.arange(len(row)) - np.repeat(np.cumsum(curves.pieces) - curves.pieces, curves.pieces)
     width = 1 / curves.pieces[row]
     low = step / curves.pieces[row]
-    begin, end = curves.at(row, low), curves.at(row, (step + 1) / curves.pieces[row])
+    begin = curves.at(row, low)
+    # Each piece ends where the next begins, the last one of a curve at its end.
+    end = np.append(begin[1:], begin[:1])
+    end[np.cumsum(curves.pieces) - 1] = curves.end
     return Pieces(
         points,
         np.concatenate((at, begin)),
