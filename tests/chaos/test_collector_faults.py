@@ -18,6 +18,8 @@ from tests.chaos.small_disk import fill, mounted
 DISK_SIZE = 48 << 20
 # A collector that waits as it should makes few attempts; one in a circle makes thousands.
 ATTEMPTS_MAX = 100
+# In a second of a fault; what waits takes a hundredth of one, a thread that spins all of it.
+CPU_S_MAX = 0.5
 
 
 class Service:
@@ -41,9 +43,16 @@ class Service:
     @property
     def attempts(self) -> float:
         """Flushes the store could not take, and connections to the broker."""
+        return self._sum("greenhaul_intake_store_retries_total", "greenhaul_intake_connects_total")
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time it has taken."""
+        return self._sum("process_cpu_seconds_total")
+
+    def _sum(self, *names: str) -> float:
         with urllib.request.urlopen(f"{self._url}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
-        names = ("greenhaul_intake_store_retries_total", "greenhaul_intake_connects_total")
         return sum(float(line.split()[1]) for line in lines if line.split()[0] in names)
 
 
@@ -53,7 +62,9 @@ def suffer(service: Service, fleet: Fleet, fault: str, begin: Callable[[], Any])
     begin()
     until(lambda: fault in service.faults, f"{fault} is missed")
     until(lambda: all(gateway.waiting for gateway in fleet.gateways), "all gateways wait")
+    cpu_s = service.cpu_s
     time.sleep(1)  # of the fault: long enough for thousands of attempts
+    assert service.cpu_s - cpu_s < CPU_S_MAX, "it does not wait, it spins"
     assert service.attempts - attempts < ATTEMPTS_MAX
 
 
