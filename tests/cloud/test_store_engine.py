@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -14,7 +15,8 @@ from tests.postgres_server import find_programs, running
 from greenhaul_cloud.store import sqlite, timescale
 from greenhaul_cloud.store.engine import STORES, Store, describe_store, migrate, open_store
 from greenhaul_cloud.store.migrating import upgrade
-from greenhaul_cloud.store.tables import enterprise, metadata, readings
+from greenhaul_cloud.store.tables import enterprise, metadata, position, readings, source
+from greenhaul_cloud.store.write import store_blocks
 from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -168,6 +170,30 @@ def test_postgres_that_does_not_wait_for_its_disk_does_not_open(kit: Kit) -> Non
         for touch in (lambda url: open_store(url, kit.now_ms), describe_store):
             with pytest.raises(ConfigError, match="fsync = off"):
                 touch(dsn)
+
+
+def test_an_id_learnt_from_a_server_that_failed_is_asked_for_again(
+    kit: Kit, migrated_postgres: Store, postgres_dsn: str
+) -> None:
+    """The standby that took over lost the source's commit, and gave the id to another one."""
+    store, readings = migrated_postgres, [kit.position("808:1", kit.now_ms + i) for i in range(2)]
+    outbox = kit.outbox(readings=readings)
+    kit.empty(store)
+    kit.register(store)
+    for _ in range(2):  # what is committed already is remembered
+        store_blocks(store, [outbox.received(1, 1)], kit.now_ms)
+    url = make_url(postgres_dsn).set(database="greenhaul_test")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as standby:
+        standby.execute("UPDATE source SET name = '808:2'")
+        standby.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    assert store_blocks(store, [outbox.received(2, 2)], kit.now_ms).stored == 1
+    query = select(source.c.name).join(position, position.c.source_id == source.c.id)
+    with store.read() as conn:
+        names = conn.execute(query.order_by(position.c.device_time)).scalars().all()
+    assert names == ["808:2", "808:1"]
 
 
 def test_a_failed_transaction_leaves_nothing(kit: Kit, store: Store) -> None:

@@ -13,7 +13,7 @@ from secrets import randbits
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -60,6 +60,8 @@ class Store:
         self.zone = zone
         self.store_id = store_id
         self.source_ids: dict[str, int] = {}
+        # a new connection may lead to a server that lost the last commits, and numbers anew
+        event.listen(engine, "connect", lambda *_: self.source_ids.clear())
         self._engine = engine
         self._reading = engine.execution_options(**driver.read_options)
         self._writing = engine.execution_options(**driver.write_options)
@@ -99,7 +101,7 @@ class Store:
         return self.driver.open_claims(self._engine, idle_s)
 
     def remember_source(self, name: str, source_id: int) -> None:
-        """Cache a *committed* name; ids never change."""
+        """Cache a *committed* name, until the next connection is made."""
         if len(self.source_ids) >= SOURCES_CACHED_MAX:
             self.source_ids.clear()
         self.source_ids[name] = source_id
