@@ -1,6 +1,4 @@
-"""The store's writer against plainer ways, bytes a position, and queries in a large table.
-
-    bench_store.py [--rows N]    N positions lie in the table that is asked (default 1 million)
+"""The store's writer against plainer ways.
 
 The writer is `store_blocks`: it decodes, removes duplicates, and keeps ledgers, `latest`, sources
 and marks in the same transaction. The plainer ways only insert the same rows.
@@ -13,11 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
@@ -27,9 +24,6 @@ from greenhaul_cloud.store.batch import KindBatch
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.gateways import put_gateway
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
-from greenhaul_cloud.store.positions import where_everybody
-from greenhaul_cloud.store.scope import Scope
-from greenhaul_cloud.store.spoken import read_positions
 from greenhaul_cloud.store.write import store_blocks
 from greenhaul_protocols.block import BlockHeader, wrap_block
 from greenhaul_protocols.bulk import BytesColumn, NumberColumn
@@ -42,7 +36,6 @@ FLUSHES = 12
 DAY_READINGS, STEP_MS = 8_640, 10_000
 START_MS = time.time_ns() // 86_400_000_000_000 * 86_400_000 - 86_400_000
 POSITION = 1
-FIELDS = ("latitude_deg", "longitude_deg", "speed_kmh", "heading_deg")
 # What a JT/T 808 terminal reports: by catalogue number, a value in steps.
 STEPS = {1: 329_900_000, 2: 1_125_200_000, 3: 300, 4: 365, 5: 900, 6: 12, 9: 1, 10: 123_456,
          12: 0, 13: 3, 15: 30}  # fmt: skip
@@ -190,69 +183,9 @@ def bench_writer(engine: str, url: str) -> None:
         show(f"{engine}: writer, blocks of 1", f"{single:,.0f}", f"× {single / row:.0f}")
 
 
-def fill(store: Store, rows: int) -> int:
-    """Whole days of as many vehicles as that makes, some of each in every flush; how many."""
-    now_ms = time.time_ns() // 1_000_000
-    vehicles = min(max(rows // DAY_READINGS, 1), VEHICLES)
-    step = max(FLUSH // vehicles, 1)
-    for day in range(max(rows // (vehicles * DAY_READINGS), 1)):
-        first_ms = START_MS - day * 86_400_000
-        for at in range(0, DAY_READINGS, step):
-            times = first_ms + np.arange(at, min(at + step, DAY_READINGS)) * STEP_MS
-            with store.write() as conn:
-                store.driver.insert_new(conn, batch_at(times, now_ms, vehicles))
-    return vehicles
-
-
-def bench_queries(engine: str, url: str, rows: int) -> None:
-    """Bytes a position, everybody's latest, one vehicle's day."""
-    with opened(url) as store:
-        # names, sources and `latest` of everybody
-        in_batches(store, blocks(VEHICLES * 5, 5, START_MS + 86_000_000), 5)
-        vehicles = fill(store, rows)
-        with store.read() as conn:
-            count = conn.execute(text("SELECT count(*) FROM position")).scalar_one()
-            size = bytes_of(conn)
-        if store.driver.is_shared:
-            with store.write() as conn:
-                conn.execute(text("ANALYZE position_main"))
-        store.tidy()
-        with store.read() as conn:
-            tidied = bytes_of(conn)
-        show(f"{engine}: {count:,} positions with their index", f"{tidied / count:.1f} bytes each",
-             f"once housekeeping has been; {size / count:.1f} before")  # fmt: skip
-
-        def latest() -> None:
-            with store.read() as conn:
-                assert len(where_everybody(conn, Scope(None), START_MS)) == VEHICLES
-
-        def first_rows(number: int) -> None:
-            with store.read() as conn:
-                found, _ = read_positions(conn, number, START_MS, START_MS + 86_400_000, FIELDS)
-                assert len(found) >= DAY_READINGS
-
-        numbers = range(1, vehicles + 1, 1 + vehicles // 50)
-        everybody = sorted(timed(latest) for _ in range(30))
-        one = sorted(timed(partial(first_rows, number)) for number in numbers)
-        show(f"{engine}: latest of {VEHICLES:,}", f"{everybody[-1] * 1e3:.1f} ms",
-             f"slowest of 30; median {everybody[15] * 1e3:.1f}")  # fmt: skip
-        show(f"{engine}: a vehicle's day, first rows", f"{one[-1] * 1e3:.1f} ms",
-             f"slowest of {len(one)}; median {one[len(one) // 2] * 1e3:.1f}")  # fmt: skip
-
-
-def bytes_of(conn: Connection) -> int:
-    """Bytes of positions and their indexes."""
-    if conn.dialect.name == "sqlite":
-        query = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
-    else:
-        query = "SELECT pg_total_relation_size('position_main')"
-    return int(conn.execute(text(query)).scalar_one())
-
-
 def main() -> None:
     """Every engine there is."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--only", choices=["sqlite", "postgresql", "timescaledb"])
     options = parser.parse_args()
     engines = ["sqlite", "postgresql", *(["timescaledb"] if has_timescale() else [])]
@@ -261,14 +194,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             if engine == "sqlite":
                 bench_writer(engine, f"sqlite:///{folder}/writer.db")
-                bench_queries(engine, f"sqlite:///{folder}/queries.db", options.rows)
                 continue
         if programs is None:
             print(f"{engine}: no PostgreSQL here")
             continue
         with running(programs, "shared_buffers=512MB", "max_wal_size=4GB") as dsn:
             bench_writer(engine, make_database(dsn, "writer", engine))
-            bench_queries(engine, make_database(dsn, "queries", engine), options.rows)
 
 
 if __name__ == "__main__":
