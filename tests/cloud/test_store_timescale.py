@@ -50,14 +50,16 @@ class Answer:
 class RecordingConnection:
     """Has the extension in a version, and no hypertable yet; keeps what it is told."""
 
-    def __init__(self, version: str | None) -> None:
-        self.version, self.said = version, list[str]()
+    def __init__(self, version: str | None, edition: str) -> None:
+        self.version, self.edition, self.said = version, edition, list[str]()
 
     def execute(self, statement: Any, _values: Any = None) -> Answer:
         """Answers what the driver asks about."""
         said = str(statement)
         if "pg_extension" in said:
             return Answer(self.version)
+        if "timescaledb.license" in said:
+            return Answer(self.edition)
         if "count(*)" in said:
             self.said.append(said)
             return Answer(2)
@@ -70,8 +72,8 @@ class RecordingConnection:
 
 
 @contextmanager
-def _recording(version: str | None) -> Iterator[Any]:
-    yield RecordingConnection(version)
+def _recording(version: str | None, edition: str = "timescale") -> Iterator[Any]:
+    yield RecordingConnection(version, edition)
 
 
 def test_hypertables_are_made_by_the_calls_of_today() -> None:
@@ -93,6 +95,18 @@ def test_hypertables_are_made_by_the_calls_of_today() -> None:
     ]
     assert len(conn.said) == 4 * len(KINDS)  # one table a kind
     assert not any("compress_" in said for said in conn.said)
+
+
+def test_the_apache_edition_is_asked_for_no_more_than_it_has() -> None:
+    with _recording("2.28.3", "apache") as conn:
+        PostgresDriver().finish_migration(conn)
+        PostgresDriver().expect_retention(conn, POSITION, 30)
+        assert timescale.describe(conn) == (
+            "TimescaleDB 2.28.3 (Apache edition: no columnstore), 2 hypertables"
+        )
+    asked = [said.partition("(")[0] for said in conn.said]
+    assert asked.count("SELECT create_hypertable") == len(KINDS)
+    assert not any("columnstore" in said or "policy" in said for said in conn.said)
 
 
 def test_without_the_extension_nothing_is_asked_of_it() -> None:

@@ -1,7 +1,8 @@
 """TimescaleDB: tables of readings cut into chunks of a day, older ones turned into columns.
 
 Every call is by the names of 2.18 and later (`columnstore`, not `compress`). The extension is
-never created here: it is found, or it is not there.
+never created here: it is found, or it is not there. Its Apache edition, which Debian and some
+providers have, knows hypertables and neither columnstore nor policies.
 """
 
 from sqlalchemy import Connection, text
@@ -19,6 +20,12 @@ def version(conn: Connection) -> str | None:
     return None if found is None else str(found)
 
 
+def has_columnstore(conn: Connection) -> bool:
+    """Whether it is the edition with columnstore and policies."""
+    query = text("SELECT current_setting('timescaledb.license', true)")
+    return bool(conn.execute(query).scalar() != "apache")
+
+
 def describe(conn: Connection) -> str:
     """One phrase for people."""
     found = version(conn)
@@ -31,11 +38,15 @@ def describe(conn: Connection) -> str:
     count = conn.execute(query).scalar_one()
     if not count:
         return f"TimescaleDB {found} unused; run: greenhaul-cloud migrate"
-    return f"TimescaleDB {found}, {count} hypertables"
+    edition = "" if has_columnstore(conn) else " (Apache edition: no columnstore)"
+    return f"TimescaleDB {found}{edition}, {count} hypertables"
 
 
 def make_hypertable(conn: Connection, table: str) -> None:
-    """Turn a table of readings into a hypertable with columnstore; nothing when it is one."""
+    """Turn a table of readings into a hypertable, with columnstore where the edition has it.
+
+    Nothing when it is one.
+    """
     query = text(
         "SELECT 1 FROM timescaledb_information.hypertables "
         "WHERE hypertable_schema = current_schema() AND hypertable_name = :name"
@@ -48,6 +59,8 @@ def make_hypertable(conn: Connection, table: str) -> None:
         f"SELECT create_hypertable('{table}', by_range('device_time', INTERVAL '{CHUNK}'), "
         "create_default_indexes => false, migrate_data => true)"
     )
+    if not has_columnstore(conn):
+        return
     conn.exec_driver_sql(
         f'ALTER TABLE "{table}" SET (timescaledb.enable_columnstore, '
         "timescaledb.segmentby = 'source_id', timescaledb.orderby = 'device_time, digest')"
@@ -58,7 +71,12 @@ def make_hypertable(conn: Connection, table: str) -> None:
 
 
 def set_retention(conn: Connection, table: str, days: int | None) -> None:
-    """Let the extension drop chunks older than this, or nothing."""
+    """Let the extension drop chunks older than this, or nothing.
+
+    The Apache edition does not by itself; housekeeping calls `drop_chunks` anyway.
+    """
+    if not has_columnstore(conn):
+        return
     conn.exec_driver_sql(f"SELECT remove_retention_policy('{table}', if_exists => true)")
     if days is not None:
         conn.exec_driver_sql(f"SELECT add_retention_policy('{table}', INTERVAL '{days} days')")
