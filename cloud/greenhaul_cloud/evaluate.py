@@ -19,7 +19,7 @@ from greenhaul_cloud.fold.fold import fold_path
 from greenhaul_cloud.fold.intervals import Violation, Visit
 from greenhaul_cloud.fold.path import Path as TrackPath
 from greenhaul_cloud.fold.windows import scope_of, windows_of
-from greenhaul_cloud.rules.wanting import has_wanting
+from greenhaul_cloud.rules.wanting import can_want
 from greenhaul_cloud.track_file import VehicleTrack, read_tracks
 from greenhaul_protocols.errors import ConfigError
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time, parse_time
@@ -98,9 +98,10 @@ def evaluate_vehicle(
     found: list[tuple[int, str, dict[str, Any]]] = []
     touched = path.touched_fences()
     for fence in fences:
-        windows = windows_of(fence, scope_of(fence, vehicle.attributes))
-        if fence.fence_id not in touched and not has_wanting(windows):
+        # Of the other fences there is nothing to say, and they are most: not even when they bind.
+        if fence.fence_id not in touched and not can_want(fence):
             continue
+        windows = windows_of(fence, scope_of(fence, vehicle.attributes))
         result = fold_path(path, windows, as_of_ms)
         for visit in result.visits:
             broken = [v for v in result.violations if v.visit_entered_ms == visit.entered_ms]

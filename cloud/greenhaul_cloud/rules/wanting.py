@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from greenhaul_cloud.fences.model import NEVER_MS
+from greenhaul_cloud.fences.model import NEVER_MS, Fence
 from greenhaul_cloud.fences.rules import WANTING, MustStay, MustVisitBy, RuleName
 from greenhaul_cloud.fold.intervals import Certainty, Violation, Visit, weaker
 from greenhaul_cloud.fold.windows import Interval, Window
@@ -22,8 +22,13 @@ class _Absence:
     to_certainty: Certainty = Certainty.CERTAIN
 
 
+def can_want(fence: Fence) -> bool:
+    """Whether absence can break a rule of some version of this fence, whomever it binds."""
+    return any(rule.name in WANTING for version in fence.versions for rule in version.rules)
+
+
 def has_wanting(windows: Sequence[Window]) -> bool:
-    """Whether absence can break a rule of this fence."""
+    """Whether absence can break a rule of this fence, as it binds a vehicle."""
     # asked of every fence in every refold, so rules are looked through once
     return any(
         rule.name in WANTING
