@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.engine import make_url
 
 from greenhaul_cloud.store import postgres
 from greenhaul_cloud.store.batch import KindBatch
@@ -198,6 +200,27 @@ def test_a_sparse_index_is_made_anew(
     migrated_postgres.tidy()
     with migrated_postgres.read() as conn:
         assert conn.execute(size).scalar_one() < 0.75 * before
+
+
+def test_an_index_that_was_cut_short_is_dropped_by_one_collector(
+    kit: Kit, migrated_postgres: Store, postgres_dsn: str
+) -> None:
+    """As a REINDEX leaves it when its session ends; here by readings that contradict it."""
+    kit.empty(migrated_postgres)
+    kit.register(migrated_postgres)
+    outbox = kit.outbox(readings=[kit.position("808:1", kit.now_ms + i) for i in range(2)])
+    store_blocks(migrated_postgres, [outbox.received(1, 2)], kit.now_ms)
+    url = make_url(postgres_dsn).set(database="greenhaul_test")
+    name, lock = "pk_position_main_ccnew", (postgres._LOCK_TIDY,)
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as other:
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            other.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON position_main (source_id)")
+        other.execute("SELECT pg_advisory_lock(%s, 0)", lock)
+        for is_left in (True, False):
+            migrated_postgres.tidy()
+            found = other.execute("SELECT 1 FROM pg_class WHERE relname = %s", (name,)).fetchall()
+            assert bool(found) is is_left
+            other.execute("SELECT pg_advisory_unlock(%s, 0)", lock)
 
 
 def test_collectors_wait_for_each_other_near_the_windows_borders(

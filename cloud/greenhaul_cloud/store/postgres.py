@@ -44,6 +44,7 @@ ENTRY_BYTES_MAX, REINDEX_BYTES_MIN = 55, 32 * 1024 * 1024
 STAGED_AFTER_KNOWN = 50
 # Classes of advisory locks; the second key says which one of the class.
 _LOCK_MIGRATION, _LOCK_FEED, _LOCK_VEHICLE, _LOCK_ODD = 0x6701, 0x6702, 0x6703, 0x6704
+_LOCK_TIDY = 0x6705
 
 _KEY = ", ".join(IDENTITY_COLUMNS)
 _IDENTITY = np.dtype([("source_id", ">i4"), ("device_time", ">i8"), ("digest", ">i8")])
@@ -175,18 +176,13 @@ class PostgresDriver:
         halves: the index takes nearly twice what it needs, a fifth of a position's bytes.
         """
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            if timescale.version(conn):
+            if timescale.version(conn) or not _try_lock(conn, _LOCK_TIDY):
                 return
-            query = text(
-                "SELECT pg_class.relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
-                "JOIN pg_class main ON main.oid = indrelid WHERE pg_class.relname = ANY(:names) "
-                "AND pg_relation_size(pg_class.oid) > greatest(main.reltuples * :each, :least)"
-            )
-            names = [f"pk_{table.name}_main" for table in readings.values()]
-            limits = {"names": names, "each": ENTRY_BYTES_MAX, "least": REINDEX_BYTES_MIN}
-            for name in conn.execute(query, limits).scalars().all():
-                log.info("event=index_made_anew index=%s", name)
-                conn.exec_driver_sql(f'REINDEX INDEX CONCURRENTLY "{name}"')
+            try:
+                _drop_unfinished(conn)
+                _make_sparse_anew(conn)
+            finally:
+                conn.execute(text("SELECT pg_advisory_unlock(:lock, 0)"), {"lock": _LOCK_TIDY})
 
     def lock_vehicles(self, conn: Connection, vehicle_ids: Sequence[str]) -> set[str]:
         """As `Driver.lock_vehicles`; two vehicles of one word are locked as one."""
@@ -325,3 +321,36 @@ def _odd(batch: Rows, margin_ms: int = 0) -> NDArray[np.bool_]:
 
 def _lock(conn: Connection, lock_class: int) -> None:
     conn.execute(text("SELECT pg_advisory_xact_lock(:lock_class, 0)"), {"lock_class": lock_class})
+
+
+def _try_lock(conn: Connection, lock_class: int) -> bool:
+    """Take a lock of the session's; False when another session has it."""
+    taken = text("SELECT pg_try_advisory_lock(:lock_class, 0)")
+    return bool(conn.execute(taken, {"lock_class": lock_class}).scalar_one())
+
+
+def _drop_unfinished(conn: Connection) -> None:
+    """Drop what a REINDEX that was cut short left: it serves nobody, and inserts may keep it up."""
+    query = text(
+        "SELECT index.relname FROM pg_index JOIN pg_class index ON index.oid = indexrelid "
+        "JOIN pg_class main ON main.oid = indrelid WHERE NOT indisvalid "
+        "AND main.relnamespace = current_schema()::regnamespace "
+        "AND main.relname = ANY(:names) AND index.relname ~ '_cc(new|old)[0-9]*$'"
+    )
+    names = [f"{table.name}_main" for table in readings.values()]
+    for name in conn.execute(query, {"names": names}).scalars().all():
+        log.info("event=unfinished_index_dropped index=%s", name)
+        conn.exec_driver_sql(f'DROP INDEX CONCURRENTLY "{name}"')
+
+
+def _make_sparse_anew(conn: Connection) -> None:
+    query = text(
+        "SELECT pg_class.relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
+        "JOIN pg_class main ON main.oid = indrelid WHERE pg_class.relname = ANY(:names) "
+        "AND pg_relation_size(pg_class.oid) > greatest(main.reltuples * :each, :least)"
+    )
+    names = [f"pk_{table.name}_main" for table in readings.values()]
+    limits = {"names": names, "each": ENTRY_BYTES_MAX, "least": REINDEX_BYTES_MIN}
+    for name in conn.execute(query, limits).scalars().all():
+        log.info("event=index_made_anew index=%s", name)
+        conn.exec_driver_sql(f'REINDEX INDEX CONCURRENTLY "{name}"')
