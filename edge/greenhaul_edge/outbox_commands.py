@@ -15,6 +15,7 @@ from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import load_config
 from greenhaul_edge.outbox import inspection
 from greenhaul_edge.outbox.asides import asides
+from greenhaul_edge.outbox.epochs import text_of
 from greenhaul_edge.outbox.keeper import Keeper
 from greenhaul_edge.outbox.recovery import open_outbox
 from greenhaul_edge.outbox.room import Bounds
@@ -78,9 +79,10 @@ def add(commands: Any) -> None:
 def _ls(options: argparse.Namespace) -> int:
     contents = _answered(inspection.contents_of, load_config(options.config).outbox_file)
     if options.json:
-        print(json.dumps(asdict(contents), default=str))
+        told = asdict(contents) | {"epoch": text_of(contents.epoch)}
+        print(json.dumps(told, default=str))
         return WELL
-    print(f"gateway {contents.gateway}   epoch {contents.epoch:016x}")
+    print(f"gateway {contents.gateway}   epoch {text_of(contents.epoch)}")
     for lane in contents.lanes:
         waiting = sum(last - first + 1 for first, last in lane.waiting)
         print(
@@ -199,5 +201,7 @@ def _plain(reading: Reading) -> dict[str, object]:
             value = value.hex()
         elif name in ("time_quality", "flags"):
             value = int(value)
+        elif name == "epoch":
+            value = text_of(value)
         found[name] = value
     return found

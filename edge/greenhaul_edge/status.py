@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from greenhaul_edge.outbox.asides import asides, size_of
+from greenhaul_edge.outbox.epochs import text_of
 from greenhaul_edge.outbox.receipts import Lane
 from greenhaul_edge.outbox.rows import load_lanes, meta
 from greenhaul_edge.outbox.schema import DamagedFile, open_to_read
@@ -201,11 +202,13 @@ def _lane_status(lane: Lane) -> LaneStatus:
 def as_json(status: OutboxStatus, running: dict[str, Any] | None, size_max: int) -> dict[str, Any]:
     """The object `status --json` prints. `lanes` are those of the open epoch."""
     found = asdict(status)
+    for epoch in found["epochs"]:
+        epoch["epoch"] = text_of(epoch["epoch"])
     return {
         "gateway": status.gateway,
-        "epoch": status.epoch,
         "lanes": found["epochs"][0]["lanes"],
         **found,
+        "epoch": text_of(status.epoch),
         "days_left": days_left(status, size_max),
         "is_balanced": status.is_balanced,
         "is_running": running is not None,
@@ -215,7 +218,7 @@ def as_json(status: OutboxStatus, running: dict[str, Any] | None, size_max: int)
 
 def as_text(status: OutboxStatus, running: dict[str, Any] | None, size_max: int) -> str:
     """A page for people."""
-    lines = [f"gateway {status.gateway}   epoch {status.epoch:016x}"]
+    lines = [f"gateway {status.gateway}   epoch {text_of(status.epoch)}"]
     lines += _running_lines(running)
     waiting = sum(lane.waiting for lane in status.epochs[0].lanes)
     days = days_left(status, size_max)
@@ -268,7 +271,7 @@ def as_proof(status: OutboxStatus) -> str:
     lines = []
     for epoch in status.epochs:
         closed = f"closed {epoch.closed_at}: {epoch.closed_because}" if epoch.closed_at else "open"
-        lines.append(f"epoch {epoch.epoch:016x}  {closed}")
+        lines.append(f"epoch {text_of(epoch.epoch)}  {closed}")
         for lane in epoch.lanes:
             if epoch.closed_at:
                 verdict = f"unknown: {lane.waiting}, appended again in a later epoch"

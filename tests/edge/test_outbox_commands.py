@@ -66,6 +66,23 @@ def test_export_prints_every_reading(config: Path, capsys: pytest.CaptureFixture
     assert len(capsys.readouterr().out.splitlines()) == 10
 
 
+def test_epochs_are_text_everywhere(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """jq and JavaScript would round a number of 63 bits."""
+    with closing(
+        open_outbox(config.parent / "outbox/outbox.sqlite", "gw-1", 1, NOW_MS, Bounds())
+    ) as file:
+        epoch = f"{file.ledger.epoch:016x}"
+        file.append_lost(3, (None, None), "lost", NOW_MS)
+
+    assert run(config, "ls", "--json") == WELL
+    assert json.loads(capsys.readouterr().out)["epoch"] == epoch
+    assert run(config, "export", "--source", "gw-1/outbox") == WELL
+    assert json.loads(capsys.readouterr().out)["epoch"] == epoch
+    assert main(["status", "--json", "-c", str(config)]) == WELL
+    told = json.loads(capsys.readouterr().out)
+    assert (told["epoch"], [one["epoch"] for one in told["epochs"]]) == (epoch, [epoch])
+
+
 def test_verify_and_repair_agree(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(config, "verify") == WELL
     assert "20 readings, all as written" in capsys.readouterr().out

@@ -12,6 +12,11 @@ from greenhaul_protocols.topics import LANE_LIVE
 UNKNOWN_EPOCHS_MAX = 16
 
 
+def text_of(epoch: int) -> str:
+    """16 hex digits: 64 bits are more than a JSON number surely carries."""
+    return f"{epoch:016x}"
+
+
 def open_epoch(connection: sqlite3.Connection, now_ms: int) -> int:
     """A new epoch; its random number."""
     # 63 bits: SQLite's integers are signed.

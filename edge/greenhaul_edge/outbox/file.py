@@ -212,7 +212,7 @@ class OutboxFile:
         """Say that an epoch this file knows nothing of has ended, once."""
         if epochs.is_known(self._connection, epoch):
             return
-        log.error("epoch %016x has ended: %s", epoch, reason)
+        log.error("epoch %s has ended: %s", epochs.text_of(epoch), reason)
         with self._transaction():
             epochs.close_epoch(self._connection, epoch, reason, now_ms)
             record = epochs.dropped(self.gateway, epoch, LANE_LIVE, reason, now_ms)

@@ -20,6 +20,7 @@ from pathlib import Path
 from greenhaul_edge.outbox.asides import asides, free_name, rename, sync_folder
 from greenhaul_edge.outbox.ballast import ballast_for
 from greenhaul_edge.outbox.chunks import Row
+from greenhaul_edge.outbox.epochs import text_of
 from greenhaul_edge.outbox.file import OutboxFile
 from greenhaul_edge.outbox.room import Bounds
 from greenhaul_edge.outbox.salvage import RawPages
@@ -244,7 +245,7 @@ def _make_another(
 def _note_epoch(file: OutboxFile, now_ms: int) -> None:
     """Remember the epoch beside the file; if it was another, say that the other has ended."""
     marker = file.path.with_suffix(".epoch")
-    text = f"{file.ledger.epoch:016x}"
+    text = text_of(file.ledger.epoch)
     try:
         before = marker.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
