@@ -10,7 +10,9 @@ from sqlalchemy import delete, insert, select
 
 from greenhaul_cloud.store import tracks
 from greenhaul_cloud.store.bindings import bind, end_binding
+from greenhaul_cloud.store.bound_readings import list_bound
 from greenhaul_cloud.store.leading import leading
+from greenhaul_cloud.store.pages import PageSpec
 from greenhaul_cloud.store.tables import binding, dirty, position, source, vehicle
 from greenhaul_cloud.store.tracks import (
     bound_sources,
@@ -138,6 +140,44 @@ def test_a_streamed_track_is_the_whole_track(
         assert np.array_equal(np.concatenate(parts), getattr(whole, name))
     names = [chunk.sources[i] for chunk in chunks for i in chunk.source]
     assert names == [whole.sources[i] for i in whole.source]
+
+
+@pytest.mark.parametrize("is_newest_first", [True, False])
+def test_readings_of_several_sources_page_through_in_one_order(
+    kit: Kit, store: Store, is_newest_first: bool
+) -> None:
+    prepare(kit, store, "v1")
+    for name in ("808:1", "808:2", "808:3"):
+        send(kit, store, name, *range(0, 100, 10))
+    with store.write() as conn:
+        for name, from_s, to_s in (("808:1", 0, 60), ("808:2", 30, None), ("808:1", 80, None)):
+            bind(
+                conn, name, "v1", valid_from_ms=kit.now_ms + from_s * 1000,
+                valid_to_ms=None if to_s is None else kit.now_ms + to_s * 1000, now_ms=kit.now_ms,
+            )  # fmt: skip
+
+    def pages(limit: int) -> list[list[Any]]:
+        found, spec = [], PageSpec(limit)
+        while True:
+            with store.read() as conn:
+                page = list_bound(
+                    conn, 1, "v1", spec, from_ms=kit.now_ms + 10_000, to_ms=kit.now_ms + 90_000,
+                    is_newest_first=is_newest_first,
+                )  # fmt: skip
+            told = [((row["device_time"] - kit.now_ms) // 1000, row["source"]) for row in page.rows]
+            found.append(told)
+            if page.next_key is None:
+                return found
+            spec = PageSpec(limit, page.next_key)
+
+    [whole] = pages(100)
+    first = [(s, "808:1") for s in (10, 20, 30, 40, 50, 80)]
+    assert sorted(whole) == sorted(first + [(s, "808:2") for s in range(30, 90, 10)])
+    assert [s for s, _ in whole] == sorted((s for s, _ in whole), reverse=is_newest_first)
+    for limit in (1, 2, 3, 5, 11, 12):
+        parts = pages(limit)
+        assert [row for page in parts for row in page] == whole
+        assert all(len(page) == limit for page in parts[:-1])
 
 
 def test_claiming_re_keys_nothing(kit: Kit, store: Store) -> None:

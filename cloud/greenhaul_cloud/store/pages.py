@@ -8,6 +8,9 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, literal, t
 
 Key = tuple[int | str, ...]
 
+# A key has four columns at most.
+_KEY_NAMES = ("page_key_0", "page_key_1", "page_key_2", "page_key_3")
+
 
 @dataclass(frozen=True, slots=True)
 class PageSpec:
@@ -42,10 +45,15 @@ def read_page(
         query = query.where(at < last if is_descending else at > last)
     query = query.order_by(*(column.desc() if is_descending else column for column in key))
     # under names of their own: the query may show a key's column by another one, or not at all
-    names = [f"page_key_{place}" for place in range(len(key))]
-    query = query.add_columns(*(column.label(n) for column, n in zip(key, names, strict=True)))
+    named = zip(_KEY_NAMES[: len(key)], key, strict=True)
+    query = query.add_columns(*(column.label(name) for name, column in named))
     rows = connection.execute(query.limit(spec.limit + 1)).mappings().all()
     if len(rows) <= spec.limit:
         return Page(rows, None)
     rows = rows[: spec.limit]
-    return Page(rows, tuple(rows[-1][name] for name in names))
+    return Page(rows, key_of(rows[-1]))
+
+
+def key_of(row: RowMapping) -> Key:
+    """The key of a row that `read_page` read."""
+    return tuple(row[name] for name in _KEY_NAMES if name in row)
