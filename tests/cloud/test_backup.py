@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from greenhaul_cloud.store import tables
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.write import store_blocks
 from greenhaul_edge.config import UplinkSettings
-from greenhaul_protocols.errors import ConfigError, Rejected
+from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +94,22 @@ def test_nothing_is_overwritten(store: Store, empty_url: str, tmp_path: Path, ki
     restore(empty_url, tmp_path / "b", kit.now_ms, Progress())
     with pytest.raises(ConfigError, match=r"move it away|has tables already"):
         restore(empty_url, tmp_path / "b", kit.now_ms, Progress())
+
+
+def test_a_backup_that_has_no_room_leaves_nothing_behind(
+    store: Store, tmp_path: Path, kit: Kit
+) -> None:
+    fill(store, kit)
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, most))
+    try:
+        with pytest.raises((ConfigError, Unavailable), match="backups/one"):
+            back_up(store, folder / "one", kit.now_ms, Progress())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert list(folder.iterdir()) == []
 
 
 def test_a_backup_of_the_other_engine_says_what_to_do(sqlite_store: Store, tmp_path: Path) -> None:

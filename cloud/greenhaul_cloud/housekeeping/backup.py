@@ -32,7 +32,7 @@ from greenhaul_cloud.housekeeping.copying import (
 from greenhaul_cloud.housekeeping.progress import Progress
 from greenhaul_cloud.store.engine import Store, empty_database, migrate, open_store
 from greenhaul_cloud.store.migrating import revision_of, upgrade
-from greenhaul_protocols.errors import ConfigError, Rejected
+from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 from greenhaul_protocols.times import format_time
 
 FORMAT = "greenhaul-backup-1"
@@ -116,11 +116,16 @@ def _sync(path: Path) -> None:
 
 def _back_up_sqlite(conn: Connection, path: Path, _now_ms: int, _progress: Progress) -> None:
     held: Any = conn.connection.driver_connection
-    with closing(sqlite3.connect(path)) as copy:
-        # in one step: a step by step copy begins anew whenever somebody writes
-        held.backup(copy)
-        # one file, not a file and its log
-        copy.execute("PRAGMA journal_mode = DELETE")
+    try:
+        with closing(sqlite3.connect(path)) as copy:
+            # in one step: a step by step copy begins anew whenever somebody writes
+            held.backup(copy)
+            # one file, not a file and its log
+            copy.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:  # of either file
+        raise Unavailable(f"{path}: {error}") from error
+    finally:
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
 
 
 def _restore_sqlite(url: str, path: Path, _progress: Progress) -> None:
