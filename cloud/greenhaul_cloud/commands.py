@@ -46,7 +46,8 @@ def check(config: CloudConfig, args: argparse.Namespace) -> int:
         for one, other in clashes(divide(ours), divide(whole)):
             raise Rejected(
                 f"{args.config}: broker.shards: {ours} and {whole} cut each other's pieces "
-                f"({one} and {other}): let them end at a multiple of 10 hex, or not overlap"
+                f"({one} and {other}): let them be the same, or apart, or on PostgreSQL begin and "
+                "end at multiples of 10 hex"
             )
     return 0
 

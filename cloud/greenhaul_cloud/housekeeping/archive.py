@@ -65,6 +65,8 @@ def read_archive(store: Store, folder: Path, now_ms: int, progress: Progress) ->
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder")
+    if not any((folder / f"{kind.name}.parquet").exists() for kind in KINDS.values()):
+        raise Rejected(f"{folder}: no archive of greenhaul: no kind of reading in it")
     rows: dict[str, int] = {}
     carriers = {
         name: gateway
@@ -88,10 +90,6 @@ def read_archive(store: Store, folder: Path, now_ms: int, progress: Progress) ->
         ]
         with store.write() as conn:
             rows[_QUARANTINE] = rows.get(_QUARANTINE, 0) + fill_quarantine(conn, entries)
-    if not rows:
-        raise Rejected(
-            f"{folder}: no archive of greenhaul: no {next(iter(KINDS.values())).name}.parquet"
-        )
     return rows
 
 
