@@ -228,4 +228,7 @@ def test_a_second_writer_waits_its_turn(
     impatient = open_store(f"sqlite:///{tmp_path}/store.db", 0)
     with sqlite_store.write(), pytest.raises(Unavailable, match="locked"), impatient.write():
         raise AssertionError("two writers at once")
+    monkeypatch.setattr(sqlite, "FREE_SHARE_MAX", -1)  # there is always something to give back
+    with sqlite_store.write(), pytest.raises(Unavailable, match="locked"):
+        impatient.tidy()
     impatient.close()

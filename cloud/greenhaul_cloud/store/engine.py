@@ -5,6 +5,7 @@ on: a receipt makes an edge delete its copy, so a store that may lose a commit m
 """
 
 import logging
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -271,6 +272,8 @@ def _named_errors() -> Iterator[None]:
         if _is_about_data(error):
             raise Rejected(f"store refuses: {_first_line(error)}") from error
         raise Unavailable(f"store: {_first_line(error)}") from error
+    except sqlite3.Error as error:  # of a script: SQLAlchemy was not asked
+        raise Unavailable(f"store: {error}") from error
     except PoolTimeout as error:  # every connection is taken; other errors of the kind are bugs
         raise Unavailable(f"store: {_first_line(error)}") from error
 
