@@ -16,6 +16,7 @@ READMES = [
         "README.zh-CN.md",
         "protocols/README.md",
         "edge/README.md",
+        "edge/README.zh-CN.md",
         "cloud/README.md",
         "firmware-sim/README.md",
     )
@@ -63,9 +64,12 @@ def test_every_path_in_backticks_exists(readme: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_both_languages_have_the_same_shape() -> None:
-    english, chinese = ((ROOT / name).read_text() for name in ("README.md", "README.zh-CN.md"))
-    for shape in (r"^#+ ", r"^\|", r"^```", r"\]\("):
+@pytest.mark.parametrize("folder", ["", "edge"])
+def test_both_languages_have_the_same_shape(folder: str) -> None:
+    english, chinese = (
+        (ROOT / folder / name).read_text() for name in ("README.md", "README.zh-CN.md")
+    )
+    for shape in (r"^#+ ", r"^\|", r"^\* ", r"^```", r"\]\("):
         counts = [len(re.findall(shape, text, re.MULTILINE)) for text in (english, chinese)]
         assert counts[0] == counts[1], shape
 
