@@ -36,7 +36,7 @@ class PieceWires:
         self._wires: dict[Piece, PahoWire] = {}  # replaced as a whole: read without a lock
         self._left: dict[Piece, PahoWire] = {}
         self._monotonic_s = monotonic_s
-        self._probe = BrokerProbe(address)
+        self._probe = BrokerProbe(address, monotonic_s)
         self._is_reached = False
         self._reached_s = monotonic_s()
 
