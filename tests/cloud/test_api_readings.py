@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.cloud.api_city import City, furnished_city
 
+from greenhaul_cloud.store import tracks
 from greenhaul_protocols.catalogue import CargoReading, DriveReading, Event, Reading
 
 if TYPE_CHECKING:
@@ -81,11 +83,12 @@ def test_events_are_those_reported_and_those_the_track_tells(
 
 
 def test_events_page_through_without_loss_whatever_the_page(
-    store: Store, tmp_path: Path, kit: Kit
+    store: Store, tmp_path: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with furnished_city(store, tmp_path, kit) as city:
         drive_in(city)
         whole = city.get("/vehicles/v-own/events", limit=1000)["items"]
+        monkeypatch.setattr(tracks, "CHUNK_READINGS", 3)
         for limit in (1, 2, 3, 6, 7):
             paged: list[dict[str, Any]] = []
             cursor: dict[str, str] = {}

@@ -180,6 +180,29 @@ def test_readings_of_several_sources_page_through_in_one_order(
         assert all(len(page) == limit for page in parts[:-1])
 
 
+def test_a_long_track_is_loaded_whole_however_many_rows_at_a_time(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(kit, store, "v1")
+    rng = np.random.default_rng(5)
+    for speed in range(9):  # as many readings of some instants
+        send(kit, store, "808:1", *rng.integers(0, 6, 4).tolist(), 7, speed_kmh=float(speed))
+    send(kit, store, "808:1", *range(8, 40))
+    with store.write() as conn:
+        bind(conn, "808:1", "v1", valid_from_ms=0, now_ms=kit.now_ms)
+    tables = []
+    for rows_max in (10_000, 1, 2, 5, 9):
+        monkeypatch.setattr(tracks, "ROWS_MAX", rows_max)
+        with store.read() as conn:
+            tables.append(load_track(conn, bound_sources(conn, "v1"), 0, TIME_MS_MAX))
+    whole, *others = tables
+    assert len(whole) > 50
+    for other in others:
+        assert np.array_equal(other.device_time_ms, whole.device_time_ms)
+        assert np.array_equal(other.digest, whole.digest)
+        assert np.array_equal(other.values["speed_kmh"], whole.values["speed_kmh"], equal_nan=True)
+
+
 def test_claiming_re_keys_nothing(kit: Kit, store: Store) -> None:
     prepare(kit, store, "v1")
     send(kit, store, "808:1", 1, 2, 3)

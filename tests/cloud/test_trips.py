@@ -10,7 +10,7 @@ from tests.cloud.api_city import City
 from tests.cloud.fold_cases import START_MS, random_track, seconds, track
 
 from greenhaul_cloud.fold.track import Track
-from greenhaul_cloud.trips.edges import edges_of
+from greenhaul_cloud.trips.edges import EdgeReader
 from greenhaul_cloud.trips.motion import STOP_MS_MIN, stops_of, trips_of
 
 Row = tuple[float, ...]
@@ -81,13 +81,20 @@ def test_edges_are_those_of_each_source_by_itself() -> None:
     source = np.array([0, 1, 0, 1, 0, 0])
     alarms = np.array([0.0, 2.0, 2.0, 2.0, np.nan, 0.0])
     status = np.array([3.0, 2.0, 2.0, 2.0, 3.0, 3.0])
-    found = edges_of(time_ms, source, alarms, status)
-    assert [(e.device_time_ms - START_MS, e.code, e.is_on, e.source) for e in found] == [
-        (2000, "alarm.overspeed", True, 0),
-        (2000, "ignition", False, 0),
-        (4000, "ignition", True, 0),
-        (5000, "alarm.overspeed", False, 0),
-    ]
+    for parts in ([6], [3, 3], [1] * 6, [2, 0, 4]):
+        reader, at = EdgeReader(), 0
+        found = []
+        for count in parts:
+            part = slice(at, at + count)
+            words = {"alarms": alarms[part], "status": status[part]}
+            found += reader.read(time_ms[part], source[part], ("a", "b"), words)
+            at += count
+        assert [(e.device_time_ms - START_MS, e.code, e.is_on, e.source) for e in found] == [
+            (2000, "alarm.overspeed", True, 0),
+            (2000, "ignition", False, 0),
+            (4000, "ignition", True, 0),
+            (5000, "alarm.overspeed", False, 0),
+        ]
 
 
 def test_a_manager_asks_for_trips_stops_and_events(town: City) -> None:

@@ -1,7 +1,9 @@
 """What happened to a vehicle: what its sources reported, and what its track tells."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -23,8 +25,8 @@ from greenhaul_cloud.api.shapes import (
 from greenhaul_cloud.api.vehicles import find_vehicle
 from greenhaul_cloud.store.bound_readings import list_bound
 from greenhaul_cloud.store.pages import Key, Page, PageSpec
-from greenhaul_cloud.store.tracks import bound_sources, load_track
-from greenhaul_cloud.trips.edges import edges_of
+from greenhaul_cloud.store.tracks import read_track
+from greenhaul_cloud.trips.edges import EdgeReader
 from greenhaul_protocols.catalogue import KIND_OF, Event
 
 router = APIRouter(prefix="/vehicles/{vehicle_id}", tags=["vehicles"])
@@ -32,6 +34,7 @@ router = APIRouter(prefix="/vehicles/{vehicle_id}", tags=["vehicles"])
 _EVENT = KIND_OF[Event]
 # In place of a source's id in the keys of edges, which are no readings: none has it.
 _OF_TRACK = 0
+_TOLD_BY = ("latitude_deg", "longitude_deg", "alarms", "status")
 
 
 class EventShape(Shape):
@@ -73,7 +76,7 @@ def list_events(
             to_ms=span[1],
             is_newest_first=False,
         )
-        told = _edges(connection, vehicle_id, span, page.after)
+        told = list(islice(_edges(connection, vehicle_id, span, page.after), page.limit + 1))
     return _merged(reported, told, page)
 
 
@@ -93,31 +96,27 @@ def _merged(reported: Page, told: list[tuple[Key, dict[str, Any]]], page: PageSp
 
 def _edges(
     connection: Connection, vehicle_id: str, span: tuple[int, int], after: Key | None
-) -> list[tuple[Key, dict[str, Any]]]:
-    """Of the track, with keys that nothing reported has."""
-    fields = ("latitude_deg", "longitude_deg", "alarms", "status")
-    bounds = bound_sources(connection, vehicle_id)
-    rows = load_track(connection, bounds, span[0] - REACH_MS, span[1], fields)
-    edges = edges_of(rows.device_time_ms, rows.source, rows.values["alarms"], rows.values["status"])
-    longitudes, latitudes = rows.values["longitude_deg"], rows.values["latitude_deg"]
-    found: list[tuple[Key, dict[str, Any]]] = []
-    ordinal, of_ms = 0, None
-    for edge in edges:
-        ordinal = ordinal + 1 if edge.device_time_ms == of_ms else 0
-        of_ms = edge.device_time_ms
-        key: Key = (of_ms, _OF_TRACK, ordinal)
-        if of_ms < span[0] or (after is not None and key <= after):
-            continue
-        values = {
-            "device_time": of_ms,
-            "source": rows.sources[edge.source],
-            "code": edge.code,
-            "is_derived": True,
-            "is_on": edge.is_on,
-            "position": (float(longitudes[edge.reading]), float(latitudes[edge.reading])),
-        }
-        found.append((key, values))
-    return found
+) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """Of the track, with keys that nothing reported has, in their order."""
+    reader, ordinal, of_ms = EdgeReader(), 0, None
+    for chunk in read_track(connection, vehicle_id, span[0] - REACH_MS, span[1], _TOLD_BY):
+        edges = reader.read(chunk.device_time_ms, chunk.source, chunk.sources, chunk.values)
+        longitudes, latitudes = chunk.values["longitude_deg"], chunk.values["latitude_deg"]
+        for edge in edges:
+            ordinal = ordinal + 1 if edge.device_time_ms == of_ms else 0
+            of_ms = edge.device_time_ms
+            key: Key = (of_ms, _OF_TRACK, ordinal)
+            if of_ms < span[0] or (after is not None and key <= after):
+                continue
+            values = {
+                "device_time": of_ms,
+                "source": chunk.sources[edge.source],
+                "code": edge.code,
+                "is_derived": True,
+                "is_on": edge.is_on,
+                "position": (float(longitudes[edge.reading]), float(latitudes[edge.reading])),
+            }
+            yield key, values
 
 
 def _reported(row: Any) -> dict[str, Any]:

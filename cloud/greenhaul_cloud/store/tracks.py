@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from greenhaul_cloud.store.leading import leading
 from greenhaul_cloud.store.marks import LEAD_GAP_MS
@@ -23,6 +34,8 @@ Bools = NDArray[np.bool_]
 
 # Readings of one chunk of a streamed track: some 10 MB of columns.
 CHUNK_READINGS = 50_000
+# Rows on their way into columns: some 20 MB of Python's objects.
+ROWS_MAX = 20_000
 EXPORT_FIELDS = (
     "latitude_deg", "longitude_deg", "altitude_m", "speed_kmh", "heading_deg", "satellites",
     "odometer_km", "accuracy_m", "alarms", "status",
@@ -238,8 +251,23 @@ def _clamped(time_ms: int) -> int:
 def _load(
     conn: Connection, bound: Bound, from_ms: int, to_ms: int, fields: Sequence[str]
 ) -> list[NDArray[Any]]:
+    """A source's columns. Rows take ten times the room of columns: so many at a time are read."""
     query = _rows_query(conn.dialect.name, tuple(fields))
-    return _columns(conn.execute(query, _span(bound, from_ms, to_ms)).all(), fields)
+    span, count = _span(bound, from_ms, to_ms), ROWS_MAX
+    parts: list[list[NDArray[Any]]] = []
+    while True:
+        rows = conn.execute(query, {**span, "count": count}).all()
+        columns = _columns(rows, fields)
+        if len(rows) < count:
+            parts.append(columns)
+            return [np.concatenate(found) for found in zip(*parts, strict=True)]
+        last_ms = int(columns[0][-1])
+        is_before = columns[0] < last_ms
+        if is_before.any():
+            parts.append([column[is_before] for column in columns])
+            span["low"] = last_ms
+        else:  # so many readings of one instant are never parted
+            count *= 2
 
 
 @lru_cache(maxsize=16)
@@ -253,6 +281,7 @@ def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
         )
         .where(_on_track())
         .order_by(position.c.device_time, position.c.digest)
+        .limit(bindparam("count", type_=BigInteger))
     )
 
 
