@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 
 from greenhaul_cloud.auth.passwords import PASSWORD_LENGTH_MAX, hash_password
 from greenhaul_cloud.auth.principal import Role
@@ -137,13 +136,8 @@ def add_broker_user(args: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _opened(config: CloudConfig) -> Iterator[Store]:
-    store = open_store(config.store.full_url, system_now_ms())
-    try:
-        yield store
-    finally:
-        store.close()
+def _opened(config: CloudConfig) -> closing[Store]:
+    return closing(open_store(config.store.full_url, system_now_ms()))
 
 
 def _password(args: argparse.Namespace) -> str:

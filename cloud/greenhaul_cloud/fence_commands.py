@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -146,10 +146,5 @@ def _refuse_doubles(path: Path, features: Sequence[Any]) -> None:
             raise Rejected(f"{path}: {count} fences have the id {fence_id!r}")
 
 
-@contextmanager
-def _opened(config: CloudConfig) -> Iterator[Store]:
-    store = open_store(config.store.full_url, system_now_ms())
-    try:
-        yield store
-    finally:
-        store.close()
+def _opened(config: CloudConfig) -> closing[Store]:
+    return closing(open_store(config.store.full_url, system_now_ms()))

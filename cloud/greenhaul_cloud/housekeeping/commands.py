@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -112,15 +112,9 @@ def run_retain(config: CloudConfig, _args: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _opened(config: CloudConfig, now_ms: int, *, may_make: bool = False) -> Iterator[Store]:
-    store = open_store(
-        config.store.full_url, now_ms, timezone=config.derive.timezone, may_make=may_make
-    )
-    try:
-        yield store
-    finally:
-        store.close()
+def _opened(config: CloudConfig, now_ms: int, *, may_make: bool = False) -> closing[Store]:
+    url, timezone = config.store.full_url, config.derive.timezone
+    return closing(open_store(url, now_ms, timezone=timezone, may_make=may_make))
 
 
 @contextmanager
