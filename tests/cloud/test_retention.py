@@ -217,11 +217,33 @@ def test_the_worker_counts_what_it_deletes(sqlite_store: Store, kit: Kit) -> Non
     worker = HousekeepingWorker(
         sqlite_store, Retention({"position": 5}), seen, now_ms=lambda: kit.now_ms
     )
+    worker.run_once()  # the first one takes nothing yet
     worker.run_once()
     labels = {"subject": "position"}
     assert seen.get_sample_value("greenhaul_retention_deleted_rows_total", labels) == 1440
     worker.start()
     worker.stop()
+
+
+def test_a_clock_that_leaps_for_a_while_takes_nothing(sqlite_store: Store, kit: Kit) -> None:
+    drive(sqlite_store, kit)
+    clock = [kit.now_ms]
+    worker = HousekeepingWorker(
+        sqlite_store, Retention({"position": 5}), CollectorRegistry(), now_ms=lambda: clock[0]
+    )
+    worker.run_once()
+    worker.run_once()
+    kept = len(times(sqlite_store))
+    for leapt_ms in (3650 * MS_PER_DAY, 0, 3650 * MS_PER_DAY, 0):
+        clock[0] = kit.now_ms + leapt_ms
+        worker.run_once()
+    assert len(times(sqlite_store)) == kept > 0
+    with sqlite_store.read() as conn:
+        assert positions_kept_from(conn) == kit.now_ms - 5 * MS_PER_DAY
+    for _ in range(2):  # as after a year without a collector
+        clock[0] = kit.now_ms + 365 * MS_PER_DAY
+        worker.run_once()
+    assert len(times(sqlite_store)) == 0
 
 
 def test_days_are_set_by_kind(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.kept import put_kept_from
-from greenhaul_cloud.store.tables import feed, quarantine
+from greenhaul_cloud.store.tables import feed, kept_from, quarantine
 from greenhaul_protocols.catalogue import KINDS, KindSpec
 
 MS_PER_DAY = 86_400_000
@@ -22,6 +22,8 @@ SLICE_ROWS = 5_000
 QUARANTINE_SLICE_ROWS = 200
 # Streams resume after a weekend, webhooks after a week's outage; nobody after a month.
 FEED_KEPT_DAYS = 30
+# Collectors run every hour; a weekend without any is no leap.
+LEAP_MS = 3 * MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,22 @@ def announce(store: Store, retention: Retention) -> None:
     with store.write() as conn:
         for kind in KINDS.values():
             store.driver.expect_retention(conn, kind, retention.by_kind.get(kind.name))
+
+
+def leaps(store: Store, retention: Retention, now_ms: int) -> bool:
+    """Whether a run at this instant would take far more than the time since the last one.
+
+    A machine that starts with its clock in the next decade would delete everything. Raises
+    Unavailable.
+    """
+    with store.read() as conn:
+        rows = conn.execute(select(kept_from.c.kind, kept_from.c.from_time))
+        kept = {number: int(from_ms) for number, from_ms in rows}
+    return any(
+        kind.number not in kept or now_ms - days * MS_PER_DAY - kept[kind.number] > LEAP_MS
+        for kind in KINDS.values()
+        if (days := retention.by_kind.get(kind.name)) is not None
+    )
 
 
 def retain(store: Store, retention: Retention, now_ms: int) -> dict[str, int]:

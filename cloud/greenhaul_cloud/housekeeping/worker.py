@@ -8,9 +8,10 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from greenhaul_cloud.clock import system_now_ms
-from greenhaul_cloud.housekeeping.retention import Retention, announce, retain
+from greenhaul_cloud.housekeeping.retention import Retention, announce, leaps, retain
 from greenhaul_cloud.store.engine import Store
 from greenhaul_protocols.errors import Unavailable
+from greenhaul_protocols.times import format_time
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class HousekeepingWorker:
             "When retention last ended well",
             registry=registry,
         )
-        self._is_announced = False
+        self._is_announced = self._has_leapt = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -55,11 +56,22 @@ class HousekeepingWorker:
         self._stopping.set()
 
     def run_once(self) -> None:
-        """One run. Raises Unavailable."""
+        """One run. Raises Unavailable.
+
+        One that would take far more than the time since the last is put off once: a clock that
+        leapt is usually right again by the next.
+        """
         if not self._is_announced:
             announce(self._store, self._retention)
             self._is_announced = True
-        gone = retain(self._store, self._retention, self._now_ms())
+        now_ms = self._now_ms()
+        is_leap = leaps(self._store, self._retention, now_ms)
+        if is_leap and not self._has_leapt:
+            self._has_leapt = True
+            log.warning("event=retention_leap now=%s action=put_off_once", format_time(now_ms))
+            return
+        self._has_leapt = False
+        gone = retain(self._store, self._retention, now_ms)
         for subject, count in gone.items():
             self._deleted.labels(subject).inc(count)
         if gone:
