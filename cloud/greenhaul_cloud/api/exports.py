@@ -11,12 +11,12 @@ import numpy as np
 from greenhaul_cloud.api.columns import json_text, number_texts, numbers_of, time_texts
 from greenhaul_cloud.store.tracks import EXPORT_FIELDS, Float64s, TrackColumns
 from greenhaul_protocols.catalogue import KIND_OF, Position, TimeQuality
-from greenhaul_protocols.times import format_time
 
 # A line drawn over a longer silence would claim a way nobody knows.
 GAP_MS_MAX = 120_000
 
 _POSITION = KIND_OF[Position]
+_QUALITIES = {quality.value: quality.name.lower() for quality in TimeQuality}
 _SPECS = {spec.name: spec for spec in _POSITION.fields}
 # What a GIS wants per vertex.
 _OF_VERTEX = ("altitude_m", "speed_kmh", "heading_deg", "odometer_km")
@@ -47,16 +47,17 @@ def csv_lines(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
 def raw_csv_lines(source: str, chunks: Iterable[Sequence[Sequence[Any]]]) -> Iterator[str]:
     """CSV of a source's positions; a row is (three times, time quality, *RAW_FIELDS)."""
     yield _csv([RAW_HEADER])
+    source_cell = _csv_cell(source)
     for rows in chunks:
-        yield _csv(
-            (
-                source,
-                *map(format_time, row[:3]),
-                TimeQuality(row[3]).name.lower(),
-                *map(_plain, row[4:]),
-            )
-            for row in rows
+        device_times, received_times, stored_times, qualities, *fields = zip(*rows, strict=True)
+        cells = zip(
+            repeat(source_cell, len(rows)),
+            *map(time_texts, (device_times, received_times, stored_times)),
+            (_QUALITIES[quality] for quality in qualities),
+            *map(_plain_cells, fields),
+            strict=True,
         )
+        yield "\n".join(map(",".join, cells)) + "\n"
 
 
 def geojson_parts(vehicle_id: str, chunks: Iterable[TrackColumns]) -> Iterator[str]:
@@ -112,8 +113,9 @@ def _csv_cell(text: str) -> str:
     return _csv([[text]])[:-1]
 
 
-def _plain(value: object) -> object:
-    return str(value).lower() if isinstance(value, bool) else value
+def _plain_cells(values: Sequence[float | None]) -> list[str]:
+    """Numbers, true and false; an empty cell for None."""
+    return ["" if text == "null" else text for text in number_texts(values)]
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:

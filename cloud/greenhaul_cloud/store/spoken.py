@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, literal, select, tuple_
 
 from greenhaul_cloud.store import tables
+from greenhaul_cloud.store.reading_tables import INSTANT_COLUMNS
 from greenhaul_cloud.store.scope import Scope
+from greenhaul_cloud.store.statements import time_ms_of
 
 # Rows of one step of an export: some 5 MB of Python objects.
 ROWS_MAX = 10_000
@@ -38,9 +40,7 @@ def read_positions(
     query = (
         select(
             digest,
-            time,
-            _position.received_time,
-            _position.stored_time,
+            *(time_ms_of(connection.dialect.name, _position[name]) for name in INSTANT_COLUMNS),
             _position.time_quality,
             *(_position[name] for name in fields),
         )
