@@ -11,6 +11,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from tests.edge.serial_line import Line
 from tests.edge.terminal_peer import PHONE, SECRET, Dial, Listen, Terminal
 from tests.edge.uplink_ends import PACE, Broker, Collector, Connect, Proxy
 
@@ -212,3 +213,12 @@ def proxy(mosquitto: Broker) -> Iterator[Proxy]:
     proxy = Proxy(mosquitto.port)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Line]:
+    """A GNSS receiver's line, plugged in."""
+    line = Line(tmp_path / "ttyGNSS")
+    line.plug()
+    yield line
+    line.close()

@@ -1,14 +1,13 @@
 """A GNSS receiver, played on a pseudo terminal."""
 
-import os
-import tty
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.edge.nmea_sentences import gga, rmc, sentence
+from tests.edge.serial_line import Line
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import GnssSettings
@@ -23,26 +22,6 @@ from greenhaul_protocols.times import parse_time
 
 Until = Callable[[Callable[[], bool]], None]
 ReadingsIn = Callable[[Path], list[Reading]]
-
-
-def sentence(body: str) -> str:
-    """With its checksum."""
-    checksum = 0
-    for byte in body.encode():
-        checksum ^= byte
-    return f"${body}*{checksum:02X}\r\n"
-
-
-def rmc(second: int, status: str = "A", date: str = "201126", talker: str = "GN") -> str:
-    """Recommended minimum data at 07:04:SS."""
-    return sentence(
-        f"{talker}RMC,0704{second:02d}.000,{status},3259.5000,N,11231.2000,E,20.0,91.5,{date},,,A"
-    )
-
-
-def gga(second: int) -> str:
-    """Fix data at 07:04:SS."""
-    return sentence(f"GNGGA,0704{second:02d}.000,3259.5000,N,11231.2000,E,1,12,0.9,131.2,M,0,M,,")
 
 
 def fixes_in(text: str | bytes, counts: NmeaCounts | None = None) -> list[Fix]:
@@ -183,47 +162,10 @@ def test_a_port_is_found_by_its_usb_identity_whatever_its_number() -> None:
         find_port("usb:1546:01a9", lambda: ports)
 
 
-@dataclass
-class Receiver:
-    """The other end of the serial line; its port is a link, so that it can be plugged anew."""
-
-    path: Path
-    master: int = -1
-
-    def plug(self) -> None:
-        """A new pty under the old name."""
-        self.master, slave = os.openpty()
-        tty.setraw(slave)
-        name = os.ttyname(slave)
-        self._slave = slave
-        self.path.unlink(missing_ok=True)
-        self.path.symlink_to(name)
-
-    def unplug(self) -> None:
-        """Both ends vanish."""
-        if self.master >= 0:
-            os.close(self._slave)
-            os.close(self.master)
-            self.master = -1
-
-    def say(self, text: str) -> None:
-        """On the line."""
-        os.write(self.master, text.encode("latin-1"))
-
-
 @pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    """Plugged in."""
-    receiver = Receiver(tmp_path / "ttyGNSS")
-    receiver.plug()
-    yield receiver
-    receiver.unplug()
-
-
-@pytest.fixture
-def source(outbox: Outbox, receiver: Receiver) -> Iterator[GnssSource]:
+def source(outbox: Outbox, receiver: Line) -> Iterator[GnssSource]:
     """Reading the receiver."""
-    settings = GnssSettings(port=str(receiver.path), cadence_s=0)
+    settings = GnssSettings(port=str(receiver.link), cadence_s=0)
     source = GnssSource("gnss", settings, outbox, Clock())
     source.start()
     yield source
@@ -232,13 +174,13 @@ def source(outbox: Outbox, receiver: Receiver) -> Iterator[GnssSource]:
 
 def test_positions_from_a_serial_line_reach_the_outbox(
     source: GnssSource,
-    receiver: Receiver,
+    receiver: Line,
     outbox_path: Path,
     readings_in: ReadingsIn,
     until: Until,
 ) -> None:
     until(lambda: str(source.state()["link"]).startswith("open"))
-    receiver.say("noise\x80\xff\n" + "".join(rmc(s) + gga(s) for s in range(10)))
+    receiver.say(b"noise\x80\xff\n" + "".join(rmc(s) + gga(s) for s in range(10)).encode())
     until(lambda: len(readings_in(outbox_path)) == 10)
     assert {reading.source for reading in readings_in(outbox_path)} == {"gw-test/gnss"}
 
@@ -250,13 +192,13 @@ def test_only_steady_fixes_are_believed() -> None:
     assert steadiness.take(10)
 
 
-def test_steady_fixes_teach_the_clock(outbox: Outbox, receiver: Receiver, until: Until) -> None:
+def test_steady_fixes_teach_the_clock(outbox: Outbox, receiver: Line, until: Until) -> None:
     clock = Clock()
-    source = GnssSource("gnss", GnssSettings(port=str(receiver.path)), outbox, clock)
+    source = GnssSource("gnss", GnssSettings(port=str(receiver.link)), outbox, clock)
     source.start()
     try:
         until(lambda: str(source.state()["link"]).startswith("open"))
-        receiver.say("".join(rmc(second) + gga(second) for second in range(5)))
+        receiver.say("".join(rmc(second) + gga(second) for second in range(5)).encode())
         until(lambda: clock.quality is WallQuality.GNSS)
         assert abs(clock.now_ms() - parse_time("2026-11-20T07:04:05Z")) < 30_000
     finally:

@@ -1,21 +1,18 @@
 """Cables pulled, buses off, interfaces down, twenty times each; the other inputs do not notice."""
 
-import os
-import termios
 import threading
 import time
-import tty
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import can
 import pytest
 from tests.edge.faulty_bus import FaultyBus
+from tests.edge.nmea_sentences import gga, rmc
+from tests.edge.serial_line import Line
 from tests.edge.terminal_peer import PHONE, Dial, Listen, report
-from tests.edge.test_gnss import gga, rmc
 
 from greenhaul_edge.clock import Clock
 from greenhaul_edge.config import CanSettings, GnssSettings, Jt808Settings
@@ -32,57 +29,6 @@ ReadingsIn = Callable[[Path], list[Reading]]
 PULLS = 20
 # What the product promises; a machine that is busy with other tests gets no more.
 RECOVERY_S = 5.0
-
-
-@dataclass
-class Line:
-    """A pseudo terminal behind a link, as udev makes them. Plugged anew, it has another name."""
-
-    link: Path
-    names: list[str] = field(default_factory=list)
-    _ends: tuple[int, int] = (-1, -1)
-
-    def plug(self) -> None:
-        """The next one."""
-        if self._ends[0] < 0:
-            self._ends = os.openpty()
-        tty.setraw(self._ends[1])
-        self.names.append(os.ttyname(self._ends[1]))
-        self.link.symlink_to(self.names[-1])
-
-    def unplug(self) -> None:
-        """It is gone; the next one was made before, so it has another name."""
-        self.link.unlink()
-        old, self._ends = self._ends, os.openpty()
-        self._close(old)
-
-    def say(self, data: bytes) -> None:
-        """On the line."""
-        os.write(self._ends[0], data)
-
-    def baud(self) -> int:
-        """What the reader has set."""
-        speed = termios.tcgetattr(self._ends[1])[4]
-        return next(one for one in BAUD_RATES if getattr(termios, f"B{one}") == speed)
-
-    def close(self) -> None:
-        """Both ends."""
-        self._close(self._ends)
-
-    @staticmethod
-    def _close(ends: tuple[int, int]) -> None:
-        if ends[0] >= 0:
-            os.close(ends[1])
-            os.close(ends[0])
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Line]:
-    """A GNSS receiver's line, plugged in."""
-    line = Line(tmp_path / "ttyGNSS")
-    line.plug()
-    yield line
-    line.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.edge.test_gnss import sentence
+from tests.edge.nmea_sentences import sentence
 
 from greenhaul_edge.sources.nmea import Fix, NmeaAssembler, NmeaCounts, NmeaLine
 from greenhaul_protocols.times import parse_time
