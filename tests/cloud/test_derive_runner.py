@@ -267,7 +267,7 @@ def test_a_fold_that_raises_is_set_aside_and_tried_on_new_data(
     with store.read() as conn:
         query = select(fold_failure.c["count"], fold_failure.c.reason)
         assert tuple(conn.execute(query).one()) == (2, "ZeroDivisionError: a bug")
-        assert len(conn.execute(select(dirty)).all()) == 1
+        assert len(conn.execute(select(dirty)).all()) == 3, "its marks stay"
     assert derive_once(store, kit.now_ms + 10**8).folded == 1, "a restart tries again"
     assert len(scene.visits()) == 1
     with store.read() as conn:
@@ -289,7 +289,7 @@ def test_a_mark_that_widened_meanwhile_stays(
         patch.setattr(REFOLD, widen)
         scene.fold()
     with store.read() as conn:
-        assert len(conn.execute(select(dirty)).all()) == 1
+        assert len(conn.execute(select(dirty)).all()) == 2, "of the binding, and of the drive"
     scene.fold()
     with store.read() as conn:
         assert conn.execute(select(dirty)).all() == []
@@ -332,3 +332,34 @@ def test_the_worker_folds_when_woken(kit: Kit, sqlite_store: Store) -> None:
     worker.stop()
     assert len(scene.visits()) == 1
     assert registry.get_sample_value("greenhaul_derive_changes_total") == 2
+
+
+def test_a_backlog_beside_live_readings_leaves_what_lies_between(kit: Kit, store: Store) -> None:
+    """Old and new readings in one flush are marked and folded apart."""
+    scene = Scene(kit, store)
+    day = [(float(s), OUTSIDE) for s in range(-86_400, 0, 60)]
+    scene.drive(*day, *stay(0, 120))
+    scene.fold(as_of_s=200)
+    scene.drive((-80_000.0, INSIDE), (-79_990.0, OUTSIDE), (200.0, OUTSIDE), (210.0, OUTSIDE))
+    with store.read() as conn:
+        marks = conn.execute(select(dirty.c.from_time, dirty.c.to_time)).all()
+    assert sorted((mark.to_time - mark.from_time) / 1000 for mark in marks) == [70, 70]
+    result = scene.fold(as_of_s=300)
+    assert (result.folded, result.readings_read < 300) == (1, True)
+    with store.read() as conn:
+        assert conn.execute(select(dirty)).all() == []
+    assert len(scene.visits()) == 1
+
+
+def test_the_worker_says_for_how_long_the_first_waits(kit: Kit, sqlite_store: Store) -> None:
+    scene = Scene(kit, sqlite_store)
+
+    def waiting_since_ms() -> int | None:
+        return scene.deriver.waiting_since_ms
+
+    assert waiting_since_ms() is None
+    scene.drive(*stay(0, 120))
+    scene.deriver.run(scene.at_ms(60), lambda: True)
+    assert waiting_since_ms() == kit.now_ms, "nobody was folded"
+    scene.fold()
+    assert waiting_since_ms() is None

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from greenhaul_cloud.store.engine import migrate, open_store
 from greenhaul_cloud.store.migrating import revision_of, upgrade
-from greenhaul_cloud.store.tables import battery, latest, position, quarantine, vehicle
+from greenhaul_cloud.store.tables import battery, dirty, latest, position, quarantine, vehicle
 from greenhaul_cloud.store.write import store_blocks
 from greenhaul_protocols.errors import ConfigError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.cloud.conftest import Kit
 
-RELEASED = ["0001", "0002"]
+RELEASED = ["0001", "0002", "0003"]
 DAY_MS = 86_400_000
 
 
@@ -56,12 +56,15 @@ def _who(conn: Connection, now_ms: int) -> None:
     _insert(conn, "vehicle", id="v", plate="P", enterprise_id="e", created_at=now_ms)
     _insert(conn, "source", id=1, name="808:1")
     _insert(conn, "gateway", id="gw-1", sources=json.dumps(["*"]), created_at=now_ms)
+    _insert(conn, "dirty", source_id=1, from_time=5, to_time=9, revision=9)
     raw = "'abc'" if conn.dialect.name == "postgresql" else "X'616263'"
-    for first, last in ((0, 0), (5, 9)):
+    has_count = revision_of(conn) not in ("0001", "0002")
+    for first, last, count in ((0, 0, 0), (5, 9, 5)):
+        name, value = (", count", f", {count}") if has_count else ("", "")
         conn.exec_driver_sql(
             "INSERT INTO quarantine (gateway_id, epoch, lane, first, last, reason, digest, raw, "
-            f"stored_time) VALUES ('gw-1', 1, 1, {first}, {last}, 'why', 7, {raw}, "
-            f"{_instant(conn, now_ms)})"
+            f"stored_time{name}) VALUES ('gw-1', 1, 1, {first}, {last}, 'why', 7, {raw}, "
+            f"{_instant(conn, now_ms)}{value})"
         )
 
 
@@ -81,6 +84,9 @@ def test_an_older_store_becomes_todays(kit: Kit, store_url: str, revision: str) 
         counts = conn.execute(select(quarantine.c.count).order_by(quarantine.c.first)).scalars()
         assert counts.all() == [0, 5]
         assert conn.execute(select(position.c.source_id)).scalars().all() == [1]
+        mark = conn.execute(select(dirty)).one()
+        assert (mark.from_time, mark.to_time, mark.slot) == (5, kit.now_ms + 30_000, 0)
+        assert mark.marked_at < kit.now_ms, "when the store was migrated"
     store.close()
 
 

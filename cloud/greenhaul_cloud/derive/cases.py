@@ -18,9 +18,11 @@ from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time
 log = logging.getLogger(__name__)
 
 # Tracks held in memory at a time, in seconds of device time: nearly as many readings at most, some
-# 70 bytes each. What one vehicle has to fold anew beyond its share is read bit by bit.
+# 70 bytes each. What one vehicle has to fold anew beyond its share is read bit by bit; and so is a
+# change long ago, rather than all that came since.
 HELD_S_MAX = 200_000
 VEHICLE_S_MAX = 50_000
+UNCHANGED_S_MAX = 7_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class Case:
     def first_ms(self) -> int:
         """Where the changes begin."""
         return min((first_ms for first_ms, _ in self.changes), default=self.as_of_ms)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its track is held from the changes on, in one with those of others."""
+        changed_s = sum(last_ms - first_ms for first_ms, last_ms in self.changes) / 1000
+        return self.size_s <= min(VEHICLE_S_MAX, changed_s + UNCHANGED_S_MAX)
 
     def part_from(self, from_ms: int) -> Part:
         """The vehicle's track from an instant on."""
@@ -98,11 +106,11 @@ def open_cases(
 
 
 def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
-    """Cases whose tracks can be held at a time; one too large for that stands alone."""
+    """Cases whose tracks can be held at a time; one whose track is not held stands alone."""
     group: list[Case] = []
     size_s = 0.0
-    for case in sorted(cases, key=lambda case: case.size_s):
-        if group and (size_s + case.size_s > HELD_S_MAX or case.size_s > VEHICLE_S_MAX):
+    for case in sorted(cases, key=lambda case: (not case.is_held, case.size_s)):
+        if group and (size_s + case.size_s > HELD_S_MAX or not case.is_held):
             yield group
             group, size_s = [], 0.0
         group.append(case)

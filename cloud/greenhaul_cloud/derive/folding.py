@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from greenhaul_cloud.derive.cases import VEHICLE_S_MAX, Case
+from greenhaul_cloud.derive.cases import Case
 from greenhaul_cloud.derive.inputs import FenceSet
 from greenhaul_cloud.derive.readings import HeldReadings, StoredReadings, load_tracks
 from greenhaul_cloud.derive.stored import Folds, has_older, load_all, load_folds
@@ -45,11 +45,11 @@ def fold_cases(
     """Fold each of a group. One that raises does not hold up the others."""
     since_ms = {case.vehicle_id: case.first_ms - LOOK_BACK_MS for case in cases}
     stored = load_folds(conn, since_ms, wanting_fences(fences.index))
-    small = [case for case in cases if case.size_s <= VEHICLE_S_MAX]
-    tracks = load_tracks(conn, [case.part_from(_low_ms(case)) for case in small])
+    held = [case for case in cases if case.is_held]
+    tracks = load_tracks(conn, [case.part_from(_low_ms(case)) for case in held])
     touched = touched_fences(Fleet.of(tracks), fences.index)
-    loud = [case for case in cases if case.size_s > VEHICLE_S_MAX]
-    for number, (case, track) in enumerate(zip(small, tracks, strict=True)):
+    loud = [case for case in cases if not case.is_held]
+    for number, (case, track) in enumerate(zip(held, tracks, strict=True)):
         near = touched.get(number, set())
         if _is_quiet(case, stored[case.vehicle_id], near, wanting_fences(fences.index)):
             yield _told(case, VehicleRefold({}, len(track)), _first_after(track, case.as_of_ms))
@@ -85,7 +85,7 @@ def _refold_all(
     conn: Connection, cases: Sequence[Case], stored: dict[str, Folds], fences: FenceSet
 ) -> Iterator[Folded | Raised]:
     """Fold one by one, the tracks of those that are not too large at hand."""
-    held = [case for case in cases if case.size_s <= VEHICLE_S_MAX]
+    held = [case for case in cases if case.is_held]
     tracks = load_tracks(conn, [case.part_from(_low_ms(case) - REACH_MS) for case in held])
     at_hand = {case.vehicle_id: track for case, track in zip(held, tracks, strict=True)}
     for case in cases:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from zlib import crc32
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BigInteger, Connection, cast, func, select
 
 from greenhaul_cloud.derive.cases import in_groups, open_cases
 from greenhaul_cloud.derive.folding import Folded, Raised, fold_cases
@@ -63,10 +63,14 @@ class DeriveResult:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Why a vehicle is folded: a dirty mark, or time that has come; what tells it from another."""
+    """Why a vehicle is folded: dirty marks, or time that has come.
+
+    revision: tells whether anything came after. since_ms: since when it waits.
+    """
 
     vehicle_id: str
     revision: int
+    since_ms: int
 
 
 class Deriver:
@@ -80,6 +84,8 @@ class Deriver:
         self._shelf = FenceShelf(calendar)
         # vehicles whose fold raised, by the revision it raised at: tried again when that grows
         self._set_aside: dict[str, int] = {}
+        # since when the vehicle that has waited longest waits; None: nobody waits
+        self.waiting_since_ms: int | None = None
 
     def run(self, now_ms: int, is_stopping: Callable[[], bool] = lambda: False) -> DeriveResult:
         """One turn over the marked vehicles, cut short when stopping. Raises Unavailable."""
@@ -88,9 +94,12 @@ class Deriver:
             marks = self._marks(conn, now_ms)
         total = DeriveResult(marked=len(marks))
         for at in range(0, len(marks), VEHICLES_CLAIMED):
+            self.waiting_since_ms = marks[at].since_ms
             if total.folded + total.failed >= VEHICLES_MAX or is_stopping():
                 break
             total = self._fold_some(marks[at : at + VEHICLES_CLAIMED], now_ms, total)
+        else:
+            self.waiting_since_ms = None
         return replace(total, set_aside=len(self._set_aside))
 
     def _hand_over(self, now_ms: int) -> None:
@@ -122,14 +131,16 @@ class Deriver:
             claims.leave(space, ours)
 
     def _marks(self, conn: Connection, now_ms: int) -> list[_Mark]:
-        query = select(dirty.c.vehicle_id, dirty.c.revision)
-        query = query.where(dirty.c.vehicle_id.is_not(None)).order_by(dirty.c.from_time)
-        marked = [_Mark(*row) for row in conn.execute(query)]
+        # the sum grows with each mark that is made or widened
+        revision = cast(func.sum(dirty.c.revision), BigInteger)
+        query = select(dirty.c.vehicle_id, revision, func.min(dirty.c.marked_at))
+        query = query.where(dirty.c.vehicle_id.is_not(None)).group_by(dirty.c.vehicle_id)
+        marked = sorted((_Mark(*row) for row in conn.execute(query)), key=lambda m: m.since_ms)
         known = {mark.vehicle_id for mark in marked}
         due = select(fold_state.c.vehicle_id, fold_state.c.due_at)
         due = due.where(fold_state.c.due_at <= now_ms).order_by(fold_state.c.due_at)
         marked += [
-            _Mark(row.vehicle_id, row.due_at)
+            _Mark(row.vehicle_id, row.due_at, row.due_at)
             for row in conn.execute(due)
             if row.vehicle_id not in known
         ]

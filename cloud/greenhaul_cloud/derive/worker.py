@@ -45,6 +45,11 @@ class DeriveCounters:
             "Vehicles left out since their fold raised",
             registry=registry,
         )
+        self.lag_s = Gauge(
+            "greenhaul_derive_lag_seconds",
+            "For how long the vehicle that has waited longest waits to be folded",
+            registry=registry,
+        )
         self.last_turn = Gauge(
             "greenhaul_derive_last_turn_timestamp_seconds",
             "When the last turn ended well",
@@ -77,6 +82,7 @@ class DeriveWorker:
         """on_changed: called after a turn that told something new."""
         self._deriver = Deriver(store, calendar=calendar)
         self._counters = DeriveCounters(registry)
+        self._counters.lag_s.set_function(self._lag_s)
         self._now_ms, self._on_changed = now_ms, on_changed
         self._fault: str | None = None
         self._woken, self._stopping = threading.Event(), threading.Event()
@@ -86,6 +92,10 @@ class DeriveWorker:
     def fault(self) -> str | None:
         """Why nothing is folded just now; a vehicle that is set aside is no fault of this kind."""
         return self._fault
+
+    def _lag_s(self) -> float:
+        since_ms = self._deriver.waiting_since_ms
+        return 0.0 if since_ms is None else max(self._now_ms() - since_ms, 0) / 1000
 
     def start(self) -> None:
         """Begin folding."""

@@ -94,17 +94,17 @@ def refold(
         fence_id: _resumption(begun(fences.get(fence_id, ()), as_of_ms), held, frozen_before_ms)
         for fence_id, held in stored.items()
     }
-    for fence_id in wanting_fences(index) & fences.keys() - resumptions.keys():
+    for fence_id in (wanting_fences(index) - resumptions.keys()) & fences.keys():
         windows = begun(fences[fence_id], as_of_ms)
         resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
     # of an open visit the end is always looked at: whether the truck is leaving is not stored
-    spans = _joined([*changes, (as_of_ms, as_of_ms)])
+    spans = _joined([*changes, (as_of_ms, as_of_ms)], readings)
     readings_read, looked_back_ms = 0, NEVER_MS
     for number, span in enumerate(spans):
         hood = Neighbourhood(readings, *span, as_of_ms)
         path = Path(hood.track, index)
         # A fence the path keeps away from can only matter for what is stored of it.
-        for fence_id in path.touched_fences() & fences.keys() - resumptions.keys():
+        for fence_id in (path.touched_fences() - resumptions.keys()) & fences.keys():
             windows = begun(fences[fence_id], as_of_ms)
             resumptions[fence_id] = _resumption(windows, StoredFold(), frozen_before_ms)
         waiting = [r for r in resumptions.values() if r.concerns(path, hood, span)]
@@ -223,13 +223,21 @@ class _Counted:
         return track
 
 
-def _joined(changes: Iterable[Interval]) -> list[Interval]:
-    """Closed intervals in order, those near to each other made one."""
+def _joined(changes: Iterable[Interval], readings: ReadingWindow) -> list[Interval]:
+    """Closed intervals in order, made one where they are near or no reading lies between."""
     union: list[Interval] = []
     for first_ms, last_ms in sorted(changes):
         assert first_ms <= last_ms, "a change ends no earlier than it begins"
-        if union and first_ms - union[-1][1] <= CHANGES_APART_MS:
+        if union and (
+            first_ms - union[-1][1] <= CHANGES_APART_MS
+            or _has_none(readings, union[-1][1] + 1, first_ms)
+        ):
             union[-1] = (union[-1][0], max(last_ms, union[-1][1]))
         else:
             union.append((first_ms, last_ms))
     return union
+
+
+def _has_none(readings: ReadingWindow, from_ms: int, to_ms: int) -> bool:
+    found = readings.first_from(from_ms)
+    return found is None or found >= to_ms

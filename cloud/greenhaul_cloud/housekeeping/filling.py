@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     LargeBinary,
+    Select,
     Table,
     Text,
     and_,
@@ -24,10 +25,10 @@ from sqlalchemy import (
 from greenhaul_cloud.store.batch import ValueColumn
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.marks import mark_sources
-from greenhaul_cloud.store.newest import FOLDABLE
+from greenhaul_cloud.store.newest import FOLDABLE, LATEST_COLUMNS, put_forward, told
 from greenhaul_cloud.store.reading_tables import IDENTITY_COLUMNS
 from greenhaul_cloud.store.statements import Upsert, insert_into
-from greenhaul_cloud.store.tables import latest, position, quarantine, readings, source
+from greenhaul_cloud.store.tables import position, quarantine, readings, source
 from greenhaul_protocols.catalogue import KIND_OF, KindSpec, Position
 
 _POSITION = KIND_OF[Position]
@@ -141,7 +142,7 @@ def fill_readings(
     ids, times = batch.source_id[is_new], batch.device_time_ms[is_new]
     if kind.number == _POSITION.number:
         spans = {
-            int(one): (int(times[ids == one].min()), int(times[ids == one].max()))
+            int(one): [(int(times[ids == one].min()), int(times[ids == one].max()))]
             for one in np.unique(ids)
         }
         mark_sources(conn, spans, now_ms)
@@ -170,32 +171,30 @@ def _note_sources(
 
 def _renew_latest(conn: Connection, source_ids: Iterable[int]) -> None:
     """Put forward the newest stored position of these sources."""
-    names = [column.name for column in latest.columns]
-    for source_id in sorted(source_ids):
-        query = (
-            select(*(position.c[name] for name in names))
-            .where(
-                position.c.source_id == source_id,
-                position.c.is_located == true(),
-                position.c.time_quality.in_(FOLDABLE),
-                position.c.latitude_deg.is_not(None),
-                position.c.longitude_deg.is_not(None),
-            )
-            .order_by(position.c.device_time.desc(), position.c.digest.desc())
-            .limit(1)
-        )
-        newest = conn.execute(query).mappings().one_or_none()
-        if newest is None:
-            continue
-        statement = insert_into(conn, latest).values(dict(newest))
-        new = statement.excluded
-        is_later = or_(
-            latest.c.device_time < new.device_time,
-            and_(latest.c.device_time == new.device_time, latest.c.digest < new.digest),
-        )
-        changed = {name: new[name] for name in names if name != "source_id"}
-        conn.execute(
-            statement.on_conflict_do_update(
-                index_elements=["source_id"], set_=changed, where=is_later
-            )
-        )
+    found = (conn.execute(_newest_of(source_id)).one_or_none() for source_id in sorted(source_ids))
+    put_forward(conn, [tuple(row) for row in found if row is not None])
+
+
+def _newest_of(source_id: int) -> Select[Any]:
+    """Of one source; looks only at what lies after the newest one whose clock was not ahead."""
+    columns = position.c
+    on_track = and_(
+        columns.source_id == source_id,
+        columns.is_located == true(),
+        columns.time_quality.in_(FOLDABLE),
+        columns.latitude_deg.is_not(None),
+        columns.longitude_deg.is_not(None),
+    )
+    in_time = (
+        select(columns.device_time)
+        .where(on_track, columns.device_time <= columns.stored_time)
+        .order_by(columns.device_time.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return (
+        select(*(columns[name] for name in LATEST_COLUMNS))
+        .where(on_track, or_(in_time.is_(None), columns.device_time >= in_time))
+        .order_by(told(columns).desc(), columns.device_time.desc(), columns.digest.desc())
+        .limit(1)
+    )

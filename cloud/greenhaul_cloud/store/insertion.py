@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from greenhaul_cloud.store.batch import Bools, Heard, KindBatch
+from greenhaul_cloud.store.batch import Heard, KindBatch
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.inspection import Accepted
 from greenhaul_cloud.store.marks import Span
@@ -39,7 +39,7 @@ class Insertion:
     heard: every reading, by kind."""
 
     known: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
-    spans: dict[int, Span] = field(default_factory=dict)
+    spans: dict[int, list[Span]] = field(default_factory=dict)
     drops: list[Drop] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
 
@@ -65,7 +65,8 @@ def insert_readings(
         done.heard.append(batch.heard())
         if kind == _POSITION:
             write_latest(conn, batch, inserted)
-            _widen(done.spans, batch, inserted)
+            for source_id, spans in spans_of(batch, inserted).items():
+                done.spans.setdefault(source_id, []).extend(spans)
         elif kind == _DROPPED:
             done.drops += _drops_of(batch, one.gateways)
     return done
@@ -85,12 +86,6 @@ def _carried(accepted: Sequence[Accepted]) -> dict[str, Carried]:
             if name not in found or found[name].received_ms < at_ms:
                 found[name] = Carried(at_ms, one.gateways[block])
     return found
-
-
-def _widen(spans: dict[int, Span], batch: KindBatch, inserted: Bools) -> None:
-    for source_id, (from_ms, to_ms) in spans_of(batch, inserted).items():
-        low, high = spans.get(source_id, (from_ms, to_ms))
-        spans[source_id] = (min(low, from_ms), max(high, to_ms))
 
 
 def _drops_of(batch: KindBatch, gateways: Sequence[str]) -> list[Drop]:

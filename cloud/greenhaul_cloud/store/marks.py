@@ -2,11 +2,12 @@
 
 Anything with validity in time leaves one in its own transaction: readings for their source,
 bindings, attributes and fence versions for their vehicle. A mark widens until a fold takes it;
-its revision tells the fold whether it widened meanwhile.
+its revision tells the fold whether it widened meanwhile. What is new and what is old stand in marks
+of their own: a truck that sends yesterday's readings beside today's has nothing folded between.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, case, delete, literal_column, select, tuple_
 
@@ -15,30 +16,47 @@ from greenhaul_cloud.store.tables import binding, dirty
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
 
 Span = tuple[int, int]
+Subject = TypeVar("Subject", int, str)
 
 # A reading can change which source leads this far around it (architecture, section 3: track).
 LEAD_GAP_MS = 30_000
+# Changes nearer to each other than this are marked as one: folds would share their readings.
+APART_MS = 300_000
 # Marks deleted by one statement; both engines take more parameters.
 _MARKS_MAX = 1_000
+
+# A subject's marks: one of what reaches into the last hour, and of what lies before a few, by the
+# hour in which it begins. More would be looked up more often than they spare readings.
+_RECENT_MS = _CELL_MS = 3_600_000
+_OLD_SLOTS = 3
+
+
+def _slot_of(span: Span, now_ms: int) -> int:
+    return 0 if span[1] >= now_ms - _RECENT_MS else 1 + span[0] // _CELL_MS % _OLD_SLOTS
 
 
 def _either(condition: ColumnElement[bool], one: Any, other: Any, name: str) -> Any:
     return case((condition, one[name]), else_=other[name])
 
 
+def _least(new: Any, name: str) -> Any:
+    return _either(new[name] < dirty.c[name], new, dirty.c, name)
+
+
 def _widening(subject: str) -> Upsert:
     return Upsert(
         dirty,
-        [subject, "from_time", "to_time", "revision"],
-        [subject],
+        [subject, "slot", "from_time", "to_time", "revision", "marked_at"],
+        [subject, "slot"],
         lambda new: {
-            "from_time": _either(new.from_time < dirty.c.from_time, new, dirty.c, "from_time"),
+            "from_time": _least(new, "from_time"),
             "to_time": _either(new.to_time > dirty.c.to_time, new, dirty.c, "to_time"),
             # by the clock, so that a mark made anew never looks like one seen before
             "revision": case(
                 (new.revision > dirty.c.revision, new.revision),
                 else_=dirty.c.revision + literal_column("1"),
             ),
+            "marked_at": _least(new, "marked_at"),
         },
     )
 
@@ -46,18 +64,36 @@ def _widening(subject: str) -> Upsert:
 _SOURCES, _VEHICLES = _widening("source_id"), _widening("vehicle_id")
 
 
-def mark_sources(conn: Connection, spans: Mapping[int, Span], now_ms: int) -> None:
-    """New readings of sources between two device times, by source id."""
-    reaching = {
-        source_id: (max(from_ms - LEAD_GAP_MS, TIME_MS_MIN), min(to_ms + LEAD_GAP_MS, TIME_MS_MAX))
-        for source_id, (from_ms, to_ms) in spans.items()
-    }
-    _SOURCES.run(conn, [(key, *span, now_ms) for key, span in sorted(reaching.items())])
+def mark_sources(conn: Connection, spans: Mapping[int, Iterable[Span]], now_ms: int) -> None:
+    """New readings of sources between device times, by source id."""
+    marks = (
+        (key, max(low - LEAD_GAP_MS, TIME_MS_MIN), min(high + LEAD_GAP_MS, TIME_MS_MAX), now_ms)
+        for key, held in spans.items()
+        for low, high in held
+    )
+    _SOURCES.run(conn, _rows(marks, now_ms))
 
 
 def mark_vehicles(conn: Connection, spans: Mapping[str, Span], now_ms: int) -> None:
     """Something about vehicles changed between two instants, by vehicle id."""
-    _VEHICLES.run(conn, [(key, *span, now_ms) for key, span in sorted(spans.items())])
+    marks = ((key, low, high, now_ms) for key, (low, high) in spans.items())
+    _VEHICLES.run(conn, _rows(marks, now_ms))
+
+
+def _rows(
+    marks: Iterable[tuple[Subject, int, int, int]], now_ms: int
+) -> list[tuple[Subject, int, int, int, int, int]]:
+    """Marks (subject, from, to, made) as rows in the order of their locks, a slot once."""
+    held: dict[tuple[Subject, int], tuple[int, int, int]] = {}
+    for subject, *mark in marks:
+        from_ms, to_ms, made_ms = mark
+        key = subject, _slot_of((from_ms, to_ms), now_ms)
+        low, high, first_ms = held.get(key, mark)
+        held[key] = min(low, from_ms), max(high, to_ms), min(first_ms, made_ms)
+    return [
+        (subject, slot, low, high, now_ms, first_ms)
+        for (subject, slot), (low, high, first_ms) in sorted(held.items())
+    ]
 
 
 def hand_over_sources(conn: Connection, now_ms: int) -> None:
@@ -66,28 +102,25 @@ def hand_over_sources(conn: Connection, now_ms: int) -> None:
     Marks of unclaimed sources end here: a binding made later marks its vehicle itself.
     """
     marked = conn.execute(
-        select(dirty.c.id, dirty.c.revision, dirty.c.source_id, dirty.c.from_time, dirty.c.to_time)
-        .where(dirty.c.source_id.is_not(None))
-        .order_by(dirty.c.source_id)
+        select(dirty).where(dirty.c.source_id.is_not(None)).order_by(dirty.c.source_id)
     ).all()
     if not marked:
         return
-    spans: dict[str, Span] = {}
-    by_source = {row.source_id: row for row in marked}
+    by_source: dict[int, list[Any]] = {}
+    for row in marked:
+        by_source.setdefault(row.source_id, []).append(row)
+    marks = []
     for bound in conn.execute(
         select(
             binding.c.source_id, binding.c.vehicle_id, binding.c.valid_from, binding.c.valid_to
         ).where(binding.c.source_id.in_(select(dirty.c.source_id)))
     ):
-        mark = by_source.get(bound.source_id)
-        if mark is None:
-            continue
-        from_ms = max(mark.from_time, bound.valid_from)
-        to_ms = mark.to_time if bound.valid_to is None else min(mark.to_time, bound.valid_to)
-        if from_ms <= to_ms:
-            before = spans.get(bound.vehicle_id, (from_ms, to_ms))
-            spans[bound.vehicle_id] = (min(before[0], from_ms), max(before[1], to_ms))
-    mark_vehicles(conn, spans, now_ms)
+        until_ms = TIME_MS_MAX if bound.valid_to is None else bound.valid_to
+        for mark in by_source.get(bound.source_id, []):
+            from_ms, to_ms = max(mark.from_time, bound.valid_from), min(mark.to_time, until_ms)
+            if from_ms <= to_ms:
+                marks.append((bound.vehicle_id, from_ms, to_ms, mark.marked_at))
+    _VEHICLES.run(conn, _rows(marks, now_ms))
     forget(conn, [(row.id, row.revision) for row in marked])
 
 
@@ -96,8 +129,7 @@ def forget(conn: Connection, seen: Sequence[tuple[int, int]]) -> None:
     columns = dirty.c
     for at in range(0, len(seen), _MARKS_MAX):
         is_seen = tuple_(columns.id, columns.revision).in_(seen[at : at + _MARKS_MAX])
-        # locked in the order in which marks are written
-        order = (columns.source_id, columns.vehicle_id)
-        query = select(columns.id).where(is_seen).order_by(*order).with_for_update()
+        # one that another transaction has locked is about to widen, and stays
+        query = select(columns.id).where(is_seen).with_for_update(skip_locked=True)
         ids = conn.execute(query).scalars().all()
         conn.execute(delete(dirty).where(columns.id.in_(ids)))

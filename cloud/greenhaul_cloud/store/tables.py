@@ -20,13 +20,24 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
+from greenhaul_cloud.store.fold_tables import dirty, fold_failure, fold_state
 from greenhaul_cloud.store.reading_tables import readings, value_column
 from greenhaul_cloud.store.schema import Instant, Json, Serial, metadata
 from greenhaul_protocols.catalogue import KINDS
 
-__all__ = ["Instant", "Json", "Serial", "metadata", "readings"]
+__all__ = [
+    "Instant",
+    "Json",
+    "Serial",
+    "dirty",
+    "fold_failure",
+    "fold_state",
+    "metadata",
+    "readings",
+]
 
 # -- who ---------------------------------------------------------------------------------------
 
@@ -210,6 +221,12 @@ quarantine = Table(
     Column("count", BigInteger, nullable=False),  # readings in it; 0 in a damaged block
     UniqueConstraint("gateway_id", "epoch", "lane", "first", "last", "digest"),
     Index(None, "stored_time"),
+    Index(
+        "ix_quarantine_waiting",
+        *("gateway_id", "epoch", "lane", "first"),
+        postgresql_where=text("released_at IS NULL"),
+        sqlite_where=text("released_at IS NULL"),
+    ),
 )
 
 _SOURCE_COUNTS = ("stored", "duplicate", "late", "unusable_time", "quarantined", "dropped")
@@ -289,40 +306,6 @@ calendar_year = Table(
     Column("changed_by", Text, nullable=False),
 )
 
-# Something with validity in time changed for a source or a vehicle between these instants.
-# Removed only by a fold that saw this revision.
-dirty = Table(
-    "dirty",
-    metadata,
-    Column("id", Serial, primary_key=True),
-    Column("source_id", ForeignKey("source.id"), unique=True),
-    Column("vehicle_id", ForeignKey("vehicle.id"), unique=True),
-    Column("from_time", Instant, nullable=False),
-    Column("to_time", Instant, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    CheckConstraint("(source_id is null) <> (vehicle_id is null)", name="subject"),
-)
-
-# Up to when a vehicle was folded, and when time alone will change what its fold says.
-fold_state = Table(
-    "fold_state",
-    metadata,
-    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
-    Column("as_of", Instant, nullable=False),
-    Column("due_at", Instant),
-    Index(None, "due_at"),
-)
-
-# A vehicle whose fold raised: set aside, tried again on new data, restart and upgrade.
-fold_failure = Table(
-    "fold_failure",
-    metadata,
-    Column("vehicle_id", ForeignKey("vehicle.id"), primary_key=True),
-    Column("failed_at", Instant, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("reason", Text, nullable=False),
-)
-
 visit = Table(
     "visit",
     metadata,
@@ -371,6 +354,7 @@ violation = Table(
     Column("handling", Json),
     Column("amended", Boolean, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Index(None, "visit_id"),
     Index(None, "vehicle_id", "began_at"),
     Index(None, "vehicle_id", "ended_at"),
     Index(None, "fence_id", "began_at"),
