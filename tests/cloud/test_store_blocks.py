@@ -11,12 +11,12 @@ from sqlalchemy import func, select
 
 from greenhaul_cloud.store import settling
 from greenhaul_cloud.store.faults import Cause, Fault
-from greenhaul_cloud.store.inspection import receive_block
+from greenhaul_cloud.store.inspection import RAW_SIZE_MAX, receive_block
 from greenhaul_cloud.store.quarantine import DAMAGED_HELD_MAX
 from greenhaul_cloud.store.settling import Ledger, Outcome, receipt_for
 from greenhaul_cloud.store.tables import dirty, latest, position, quarantine, readings, source
 from greenhaul_cloud.store.write import store_blocks
-from greenhaul_protocols.block import BlockHeader, wrap_block
+from greenhaul_protocols.block import BLOCK_SIZE_MAX, BlockHeader, wrap_block
 from greenhaul_protocols.catalogue import KIND_OF, BatteryReading, Dropped, Event, TimeQuality
 from greenhaul_protocols.series import Series, encode_body, to_series
 from greenhaul_protocols.uplink_pb2 import Body
@@ -217,6 +217,12 @@ def test_damaged_blocks_are_kept_within_bounds(kit: Kit, sqlite_store: Store) ->
         kept = conn.execute(select(quarantine.c.raw).order_by(quarantine.c.id)).scalars().all()
     assert len(kept) == DAMAGED_HELD_MAX
     assert kept[-1] == rubbish[-1].raw
+
+
+def test_of_what_is_larger_than_any_block_a_piece_is_kept() -> None:
+    received = receive_block("gw-1", 1, bytes(RAW_SIZE_MAX + 1))
+    assert (received.block, len(received.raw)) == (None, BLOCK_SIZE_MAX)
+    assert str(received.fault) == f"{RAW_SIZE_MAX + 1} bytes; a block has 65536 at most"
 
 
 def test_a_gateway_nobody_knows_gets_nothing(kit: Kit, store: Store) -> None:

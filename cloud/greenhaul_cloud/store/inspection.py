@@ -12,7 +12,7 @@ import numpy as np
 from greenhaul_cloud.store.bodies import GatheredSeries, Parsed, gather_bodies, series_of
 from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.grants import is_granted
-from greenhaul_protocols.block import Block, DamagedBlock, unwrap_block
+from greenhaul_protocols.block import BLOCK_SIZE_MAX, Block, DamagedBlock, unwrap_block
 from greenhaul_protocols.bulk import (
     Bools,
     BytesColumn,
@@ -30,6 +30,9 @@ from greenhaul_protocols.topics import LANE_MAX
 
 # Kept in a 16-bit column; bits beyond are of no version that could have sent them in good faith.
 FLAGS_MAX = 2**15 - 1
+# What the brokers' configurations here let through: twice a block. A broker without such a limit
+# passes 256 MB, and what is damaged is kept.
+RAW_SIZE_MAX = 2 * BLOCK_SIZE_MAX
 # Kept in signed 64-bit columns.
 NUMBER_MAX = 2**63 - 1
 
@@ -108,6 +111,9 @@ class Inspected:
 
 def receive_block(gateway: str, lane: int, raw: bytes) -> ReceivedBlock:
     """Check what came on a gateway's topic: CRC, and that the header means this very topic."""
+    if len(raw) > RAW_SIZE_MAX:
+        fault = Fault(Cause.FORMAT, f"{len(raw)} bytes; a block has {BLOCK_SIZE_MAX} at most")
+        return ReceivedBlock(gateway, lane, raw[:BLOCK_SIZE_MAX], None, fault)
     try:
         block = unwrap_block(raw)
     except DamagedBlock as error:
