@@ -54,10 +54,20 @@ def sources_of(store: Store) -> list[dict[str, Any]]:
     return [{**row, "id": None} for row in rows_of(store)["source"]]
 
 
+def latest_of(store: Store) -> list[dict[str, Any]]:
+    """Where the store says that each source is."""
+    rows = rows_of(store)
+    names = {row["id"]: row["name"] for row in rows["source"]}
+    named = [{**row, "source_id": names[row["source_id"]]} for row in rows["latest"]]
+    return sorted(named, key=lambda row: str(row["source_id"]))
+
+
 def add_odd_ones(store: Store, kit: Kit) -> None:
-    """Dates far away, and fields of a newer catalogue."""
+    """Dates far away, with one of an honest clock after them, and fields of a newer catalogue."""
     odd = [kit.position("808:1", at_ms) for at_ms in (0, 4_070_908_800_000, 253_402_300_799_999)]
     store_blocks(store, [kit.outbox(epoch=9, readings=odd).received(1, 3)], kit.now_ms + 1)
+    honest = [kit.position("808:1", kit.now_ms + 5)]
+    store_blocks(store, [kit.outbox(epoch=10, readings=honest).received(1, 1)], kit.now_ms + 9)
     with store.write() as conn:
         for kind in (tables.battery, tables.readings[5]):
             if conn.dialect.name == "sqlite":
@@ -74,14 +84,15 @@ def test_what_is_read_back_is_what_was_there(
     rows = write_archive(store, tmp_path / "all", *ALWAYS, Progress())
     before = readings_of(store)
     assert rows == {name: len(found) for name, found in before.items()}
-    assert rows["position"] == 54
+    assert rows["position"] == 55
     other = open_store(empty_url if engine == "same" else f"sqlite:///{tmp_path}/o.db", 0)
     try:
         back = read_archive(other, tmp_path / "all", kit.now_ms, Progress())
         assert back == {name: count for name, count in rows.items() if count}
         assert readings_of(other) == before
         assert sources_of(other) == sources_of(store)
-        assert rows_of(other)["latest"][0]["device_time"] == 253_402_300_799_999
+        assert latest_of(other) == latest_of(store)
+        assert latest_of(other)[0]["device_time"] == kit.now_ms + 5
         assert len(rows_of(other)["dirty"]) == 2
         # the same again changes nothing
         again = read_archive(other, tmp_path / "all", kit.now_ms, Progress())
@@ -173,6 +184,7 @@ def test_the_command_writes_and_reads(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["migrate", *rest]) == 0
     assert main(["archive", folder, "--from", "2026-11-01T00:00:00+08:00", *rest]) == 0
     assert main(["archive", folder, *rest]) == 2
+    assert main(["archive", folder, "--read", *rest]) == 0, "nothing is a whole archive, too"
     assert main(["archive", str(tmp_path / "b"), "--from", "yesterday", *rest]) == 2
     assert main(["archive", folder, "--read", "--to", "2026-11-01T00:00:00Z", *rest]) == 2
     assert "Traceback" not in capsys.readouterr().err
