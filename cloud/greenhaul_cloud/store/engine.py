@@ -45,9 +45,10 @@ STORES: dict[str, type[Driver]] = {"sqlite": SqliteDriver, "postgresql": Postgre
 # right taken away, a table changed by a newer version): that is mended, and nothing set aside.
 _DATA_STATES = ("21", "22", "23", "54")
 
-# Claims of a process the database has not heard of for so long are lost. Folding what is claimed at
-# a time takes less.
-CLAIMS_IDLE_S = 60.0
+# Claims of a process the database has not heard of for so long are lost, as are its rows. Folding
+# what is claimed at a time takes less, even of a truck that has broken a rule daily for decades: a
+# fold that loses its claim ends its turn, and vehicles behind it would wait for ever.
+CLAIMS_IDLE_S = 300.0
 # Names are looked up once; a city has some 10,000 sources. Past this the cache starts anew.
 SOURCES_CACHED_MAX = 200_000
 
