@@ -15,6 +15,7 @@ from greenhaul_cloud.api.problems import Problem
 from greenhaul_cloud.api.shapes import Instant, Shape, TextQuery
 from greenhaul_cloud.fences.datum import Bd09, DatumName, Gcj02, Wgs84, bd09_of, gcj02_of
 from greenhaul_cloud.store.positions import Whereabouts, where_everybody
+from greenhaul_cloud.store.reading_tables import INSTANT_COLUMNS
 from greenhaul_protocols.catalogue import TimeQuality
 
 router = APIRouter(prefix="/positions", tags=["positions"])
@@ -51,6 +52,7 @@ class PositionProperties(Shape):
     odometer_km: float | None
     device_time: Instant
     received_time: Instant
+    stored_time: Instant
     time_quality: str
     state: Literal["moving", "stopped", "offline"]
     is_violating: bool
@@ -147,7 +149,7 @@ def _write_qualities(qualities: Sequence[int]) -> list[str]:
 # Fields that are no numbers; true and false are written as numbers are.
 _WRITE: dict[str, Callable[[Any], list[str]]] = {
     **dict.fromkeys(("vehicle_id", "source", "plate", "state"), string_texts),
-    **dict.fromkeys(("device_time", "received_time"), _write_times),
+    **dict.fromkeys(INSTANT_COLUMNS, _write_times),
     "time_quality": _write_qualities,
 }
 _WRITTEN = tuple(PositionProperties.model_fields)

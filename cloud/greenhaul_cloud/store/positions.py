@@ -26,7 +26,7 @@ _violation = tables.violation.c
 class Whereabouts(NamedTuple):
     """A vehicle, or an unclaimed source (vehicle_id None), its position and how it is doing.
 
-    Times in milliseconds. told_time: device time, or when it was stored if that was before.
+    Times in milliseconds.
     """
 
     vehicle_id: str | None
@@ -40,6 +40,7 @@ class Whereabouts(NamedTuple):
     odometer_km: float | None
     device_time: int
     received_time: int
+    stored_time: int
     time_quality: int
     state: str  # moving, stopped, offline
     is_violating: bool
@@ -47,7 +48,6 @@ class Whereabouts(NamedTuple):
     gateway_id: str | None
     digest: int
     priority: int | None
-    told_time: int
 
     @property
     def key(self) -> str:
@@ -72,9 +72,7 @@ def where_everybody(
 # Made once for each caller's scope: making it costs more than finding a truck.
 @lru_cache(maxsize=64)
 def _query(dialect: str, scope: Scope, is_of_fleet: bool) -> Select[Any]:
-    at, stored = _latest.device_time, _latest.stored_time
-    # a clock ahead says nothing of later than now
-    told = case((at > stored, stored), else_=at)
+    at = _latest.device_time
     silent_since = bindparam("silent_since", type_=at.type)
     is_silent = and_(
         _latest.received_time < silent_since,
@@ -92,6 +90,7 @@ def _query(dialect: str, scope: Scope, is_of_fleet: bool) -> Select[Any]:
         "plate": _vehicle.plate,
         "device_time": time_ms_of(dialect, at),
         "received_time": time_ms_of(dialect, _latest.received_time),
+        "stored_time": time_ms_of(dialect, _latest.stored_time),
         "state": case(
             (is_silent, "offline"),
             (_latest.speed_kmh >= MOVING_FROM_KMH, "moving"),
@@ -101,7 +100,6 @@ def _query(dialect: str, scope: Scope, is_of_fleet: bool) -> Select[Any]:
         "enterprise_id": _vehicle.enterprise_id,
         "gateway_id": _source.gateway_id,
         "priority": _binding.priority,
-        "told_time": time_ms_of(dialect, told),
     }
     query = (
         select(*(shown[name].label(name) for name in Whereabouts._fields))
@@ -131,7 +129,12 @@ def _leaders(everybody: Iterable[Whereabouts]) -> list[Whereabouts]:
 
 
 def _leader(candidates: list[Whereabouts]) -> Whereabouts:
-    newest = max(one.told_time for one in candidates)
-    fresh = (one for one in candidates if one.told_time >= newest - LEAD_GAP_MS)
+    newest = max(map(_told_ms, candidates))
+    fresh = (one for one in candidates if _told_ms(one) >= newest - LEAD_GAP_MS)
     # as on the track: by priority, and of equals by name
     return min(fresh, key=lambda one: (-(one.priority or 0), one.source))
+
+
+def _told_ms(one: Whereabouts) -> int:
+    """A clock that is ahead says nothing of later than when it was heard."""
+    return min(one.device_time, one.stored_time)

@@ -27,12 +27,11 @@ export function dayOf(instant: Date, zone: string): string {
 }
 
 /** `15:04:05` today, `11-20 15:04:05` on another day, with the year when it is another one. */
-export function formatInstant(text: string, zone: string, now: Date): string {
+export function formatInstant(text: string, zone: string, today: string): string {
   const instant = new Date(text);
   if (Number.isNaN(instant.getTime())) return text;
   const { year, month, day, hour, minute, second } = parts(instant, zone);
   const clock = `${hour}:${minute}:${second}`;
-  const today = dayOf(now, zone);
   if (today === `${year}-${month}-${day}`) return clock;
   return today.startsWith(`${year}-`)
     ? `${month}-${day} ${clock}`

@@ -4,9 +4,9 @@ import type { Page } from "./types";
 const PREFIX = "/api/v1";
 /** A page that waits longer than this looks broken; the server's own limits are shorter. */
 const ANSWER_WAIT_MS = 20_000;
-/** 50 pages of 200: more vehicles or fences than one map can show; a bound on a server's mistake. */
-const PAGES_MAX = 50;
-const PAGE_SIZE = 200;
+/** 10 pages of 1000: more vehicles or fences than one map can show; a bound on a server's mistake. */
+const PAGES_MAX = 10;
+const PAGE_SIZE = 1000;
 
 /** An answer that is not success; `status` 0 means that no answer came. */
 export class ApiError extends Error {

@@ -13,6 +13,7 @@ export interface Position {
   speed_kmh: number | null;
   heading_deg: number | null;
   device_time: string;
+  stored_time: string;
   state: TruckState;
   is_violating: boolean;
   time_quality: "source" | "gateway" | "bounded" | "unusable";

@@ -12,6 +12,7 @@ function position(overrides: Partial<Position>): Position {
     speed_kmh: 36,
     heading_deg: 90,
     device_time: "2026-11-20T07:00:00Z",
+    stored_time: "2026-11-20T08:00:00Z",
     state: "moving",
     is_violating: false,
     time_quality: "source",
@@ -27,6 +28,16 @@ test("an older reading never replaces a newer one", () => {
   expect(board.flush().changed.map((item) => item.speed_kmh)).toEqual([10]);
   board.take([position({ device_time: "2026-11-20T07:00:09.900Z", speed_kmh: 99 })]);
   expect(board.flush().changed).toEqual([]);
+});
+
+test("a clock that is ahead holds no truck longer than to its next reading", () => {
+  const board = new PositionBoard();
+  const ahead = { device_time: "2026-11-22T07:00:00Z", stored_time: "2026-11-20T07:00:05Z" };
+  board.take([position({ ...ahead, speed_kmh: 1 })]);
+  board.flush();
+  const right = { device_time: "2026-11-20T07:00:14Z", stored_time: "2026-11-20T07:00:15Z" };
+  board.take([position({ ...right, speed_kmh: 2 })]);
+  expect(board.flush().changed.map((item) => item.speed_kmh)).toEqual([2]);
 });
 
 test("many readings of one beat are one change", () => {

@@ -15,6 +15,10 @@ const MOVING_FROM_KMH = 2;
 export const isMoving = (position: Position): boolean =>
   (position.speed_kmh ?? 0) >= MOVING_FROM_KMH;
 
+/** What a position is newest by: of a clock that is ahead, when the server had it. */
+const toldAt_ms = ({ device_time, stored_time }: Position): number =>
+  Math.min(Date.parse(device_time), Date.parse(stored_time));
+
 export interface BoardChange {
   changed: Position[];
   removed: string[];
@@ -29,7 +33,7 @@ export class PositionBoard {
     for (const item of items) {
       const key = keyOf(item);
       const known = this.waiting.get(key) ?? this.shown.get(key);
-      if (known === undefined || Date.parse(item.device_time) >= Date.parse(known.device_time)) {
+      if (known === undefined || toldAt_ms(item) >= toldAt_ms(known)) {
         this.waiting.set(key, item);
       }
     }

@@ -2,7 +2,7 @@
 import { computed, shallowRef } from "vue";
 import { get, list, send } from "../api/client";
 import type { LatestPositions, Position, Source, Vehicle } from "../api/types";
-import { PositionBoard, type BoardChange, type ShownState } from "../live/board";
+import { PositionBoard, keyOf, type BoardChange, type ShownState } from "../live/board";
 import { openViolationVehicles } from "./violations";
 
 const board = new PositionBoard();
@@ -31,17 +31,20 @@ function publish(change: BoardChange): void {
   if (change.changed.some(isUnlisted)) reloadLists();
 }
 
-function isUnlisted({ vehicle_id, source }: Position): boolean {
-  return vehicle_id === null
-    ? !unclaimedSources.value.some((item) => item.source === source)
-    : !vehicles.value.some(({ id }) => id === vehicle_id);
-}
+const listed = computed(
+  () =>
+    new Set([
+      ...vehicles.value.map(({ id }) => keyOf({ vehicle_id: id, source: "" })),
+      ...unclaimedSources.value.map(({ source }) => keyOf({ vehicle_id: null, source })),
+    ]),
+);
+
+const isUnlisted = (position: Position): boolean => !listed.value.has(keyOf(position));
 
 let listsAsked_ms = 0;
 
 function reloadLists(): void {
   if (Date.now() - listsAsked_ms < LISTS_PAUSE_MS) return;
-  listsAsked_ms = Date.now();
   void Promise.allSettled([loadVehicles(), loadUnclaimedSources()]);
 }
 
@@ -55,6 +58,7 @@ export async function loadPositions(): Promise<void> {
 }
 
 export async function loadVehicles(): Promise<void> {
+  listsAsked_ms = Date.now();
   vehicles.value = await list<Vehicle>("/vehicles");
 }
 

@@ -1,8 +1,8 @@
 /** How this installation shows things: zone, centre, tiles. And the clock of the page. */
-import { ref, shallowRef } from "vue";
+import { computed, ref, shallowRef } from "vue";
 import { get } from "../api/client";
 import type { ConsoleSettings } from "../api/types";
-import { formatInstant } from "../format";
+import { dayOf, formatInstant } from "../format";
 
 export const settings = shallowRef<ConsoleSettings>({
   tile_url: null,
@@ -14,9 +14,11 @@ export const settings = shallowRef<ConsoleSettings>({
   streets: null,
 });
 
-/** For "today" and running durations only; instants themselves come from the server. */
+/** For running durations only; instants themselves come from the server. */
 export const now = ref(new Date());
 const TICK_MS = 1_000;
+/** The installation's day: what shows instants is drawn anew at midnight, not with each tick. */
+export const today = computed(() => dayOf(now.value, settings.value.timezone));
 
 /** Sets the page's clock going; returns how to stop it. */
 export function startClock(): () => void {
@@ -32,4 +34,4 @@ export async function loadSettings(): Promise<void> {
 
 /** An instant in the installation's zone, with seconds. */
 export const showInstant = (text: string): string =>
-  formatInstant(text, settings.value.timezone, now.value);
+  formatInstant(text, settings.value.timezone, today.value);
