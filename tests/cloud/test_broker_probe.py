@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from greenhaul_cloud.shards.pieces import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 CONNECT_FLAGS, PROTOCOL_LEVEL = 9, 8  # bytes of a CONNECT of less than 128
 CLEAN = 0x02
@@ -113,6 +115,12 @@ def test_a_broker_that_says_nothing_is_not_waited_for(
     assert not BrokerProbe(broker.address).reaches()
     broker.close()
     assert not BrokerProbe(broker.address).reaches()
+
+
+@pytest.mark.parametrize("broker", [of_its_time], indirect=True)
+def test_settings_that_cannot_work_are_no_reason_to_end(broker: Broker, tmp_path: Path) -> None:
+    for wrong in ({"tls": True, "ca_file": tmp_path / "none.pem"}, {"host": ""}):
+        assert not BrokerProbe(replace(broker.address, **wrong)).reaches()
 
 
 @pytest.mark.parametrize("broker", [only_probes], indirect=True)

@@ -81,21 +81,22 @@ class BrokerProbe:
     def _attempt(self, version: MQTTProtocolVersion) -> str | None:
         """One connection; why it came to nothing."""
         answer = _Answer(self._address.filters[0])
-        client = make_client(self._address, version)
-        client.connect_timeout = _CONNECT_S_MAX
-        client.on_connect = answer.on_connect
-        client.on_subscribe = answer.on_subscribe
-        client.on_disconnect = answer.on_disconnect
         try:
-            open_connection(client, self._address, version)
-            client.loop_start()
-            if not answer.came.wait(ANSWER_S_MAX):
-                answer.give("no answer", is_about_version=True)
-        except OSError as error:
+            client = make_client(self._address, version)
+            client.connect_timeout = _CONNECT_S_MAX
+            client.on_connect = answer.on_connect
+            client.on_subscribe = answer.on_subscribe
+            client.on_disconnect = answer.on_disconnect
+            try:
+                open_connection(client, self._address, version)
+                client.loop_start()
+                if not answer.came.wait(ANSWER_S_MAX):
+                    answer.give("no answer", is_about_version=True)
+            finally:
+                client.disconnect()
+                client.loop_stop()
+        except (OSError, ValueError) as error:  # of the network, of certificates, of a host's name
             return str(error)
-        finally:
-            client.disconnect()
-            client.loop_stop()
         if answer.is_about_version:
             self.version = other_version(version)
         return answer.fault
