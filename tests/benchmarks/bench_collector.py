@@ -200,13 +200,14 @@ def memory_mb(pid: int) -> float:
 
 @dataclass(frozen=True)
 class Followed:
-    """What was seen of a load: readings a second, seconds from published to found, MB, and seconds
-    of a processor each process took for 100,000 readings."""
+    """What was seen of a load: readings a second, seconds from published to found, MB, seconds of
+    a processor each process took for 100,000 readings, and how old the oldest mark was."""
 
     rate: float
     waits_s: list[float]
     memory_mb: list[float]
     processor_s: dict[str, float]
+    fold_lags_s: list[float]
 
 
 def follow(store: Store, publisher: Publisher, pids: Mapping[str, int]) -> Followed:
@@ -216,11 +217,14 @@ def follow(store: Store, publisher: Publisher, pids: Mapping[str, int]) -> Follo
     done = before = 0
     waits_s: list[float] = []
     memory: list[float] = []
+    lags_s: list[float] = []
     while True:
         was_over = publisher.is_over
         with store.read() as conn:
             found = where_everybody(conn, Scope(None), 0, fleet_id=PROBED)
+            oldest_ms = conn.execute(select(func.min(dirty.c.marked_at))).scalar()
         now_s = time.time()
+        lags_s.append(max(now_s - oldest_ms / 1000, 0.0) if oldest_ms else 0.0)
         for one in found:
             sent = publisher.sent[one.vehicle_id or ""]
             while sent and sent[0][0] <= one.device_time:
@@ -237,7 +241,7 @@ def follow(store: Store, publisher: Publisher, pids: Mapping[str, int]) -> Follo
     took_s = {name: processor_s(pid) - theirs_s[name] for name, pid in pids.items()}
     took_s |= {"publisher": publisher.processor_s, "asking": time.process_time() - ours_s}
     each_s = {name: value * 100_000 / done for name, value in took_s.items()}
-    return Followed(rate, sorted(waits_s), memory, each_s)
+    return Followed(rate, sorted(waits_s), memory, each_s, sorted(lags_s))
 
 
 def paho_alone(port: int, seconds: int, each: int, vehicles: int) -> float:
@@ -306,6 +310,10 @@ def bench(
                 first_mb, last_mb = max(memory[:third]), max(memory[-third:])
                 show(f"{name}: memory, last third of the time", f"{last_mb:.0f} MB",
                      f"× {last_mb / first_mb:.2f} of the first")  # fmt: skip
+                lags_s = steady.fold_lags_s
+                show(f"{name}: oldest reading that waits to be folded",
+                     f"p99 {lags_s[int(len(lags_s) * 0.99)]:.1f} s",
+                     f"p50 {lags_s[len(lags_s) // 2]:.1f} s")  # fmt: skip
                 begun = time.time()
                 until(lambda: marks(store) == 0, "all vehicles are folded", 600)
                 show(f"{name}: {options.vehicles:,} vehicles folded",

@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 # Marks may come from other processes (an API beside us), and deadlines by the clock alone.
 LOOK_EVERY_S = 1.0
 BACKOFF_S_MAX = 10.0
+# After a turn the fold rests as long as the turn took: the intake has its half of the interpreter,
+# and marks widen meanwhile, so that a vehicle that reports every second is folded the more at a
+# time the busier it is.
+REST_S_MIN, REST_S_MAX = 0.1, 5.0
 
 
 class DeriveCounters:
@@ -116,6 +120,7 @@ class DeriveWorker:
         backoff_s = LOOK_EVERY_S
         while not self._stopping.is_set():
             self._woken.clear()
+            begun_s = time.monotonic()
             try:
                 with self._counters.turn_s.time():
                     result = self._deriver.run(self._now_ms(), self._stopping.is_set)
@@ -124,6 +129,8 @@ class DeriveWorker:
                 if result.changed:
                     self._on_changed()
                 backoff_s = LOOK_EVERY_S
+                took_s = time.monotonic() - begun_s
+                self._stopping.wait(min(max(took_s, REST_S_MIN), REST_S_MAX))
                 if not result.has_more:
                     self._woken.wait(LOOK_EVERY_S)
             except Unavailable as error:

@@ -1,0 +1,210 @@
+"""Vehicles folded together: each as if it were alone, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from greenhaul_cloud.derive import cases, folding
+from greenhaul_cloud.derive.results import FoldWriter
+from greenhaul_cloud.derive.runner import Deriver, derive_once
+from greenhaul_cloud.fold.refold import refold
+from greenhaul_cloud.store.bindings import bind
+from greenhaul_cloud.store.engine import Store, open_store
+from greenhaul_cloud.store.fences import put_fence
+from greenhaul_cloud.store.tables import (
+    amendment,
+    dirty,
+    fold_failure,
+    fold_state,
+    vehicle,
+    violation,
+    visit,
+)
+from greenhaul_cloud.store.write import store_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cloud.conftest import Kit
+
+START_MS = 1_800_000_000_000
+AS_OF_MS = START_MS + 86_400_000
+VEHICLES = 8
+INSIDE, OUTSIDE, FAR = 33.0005, 32.999, 32.9
+RING = [[112.5, 33.0], [112.501, 33.0], [112.501, 33.001], [112.5, 33.001], [112.5, 33.0]]
+
+
+def prepare(kit: Kit, store: Store, *, vehicles: int = VEHICLES) -> None:
+    """Vehicles with a source each, the first with two, and one fence."""
+    kit.register(store)
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [RING]},
+        "properties": {
+            "id": "square",
+            "valid_from": "2014-01-01T00:00:00Z",
+            "rules": [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40}],
+        },
+    }
+    with store.write() as conn:
+        for number in range(vehicles):
+            conn.execute(insert(vehicle).values(id=f"v{number}", created_at=START_MS))
+        put_fence(conn, feature, START_MS, "test")
+        for number in range(vehicles):
+            bind(conn, f"808:{number}", f"v{number}", valid_from_ms=0, now_ms=START_MS)
+        bind(conn, "gw/gnss", "v0", valid_from_ms=0, priority=7, now_ms=START_MS)
+
+
+def tours(kit: Kit, rng: random.Random) -> list[Any]:
+    """Trucks far away, that come by, enter, stay, leave and fall silent; each in its own way."""
+    readings = []
+    for source in (*(f"808:{number}" for number in range(VEHICLES)), "gw/gnss"):
+        time_ms = START_MS
+        for _ in range(9):
+            place = rng.choice((FAR, FAR, OUTSIDE, INSIDE))
+            for _ in range(rng.choice((2, 4, 8))):
+                time_ms += 1000 * rng.choice((5, 10, 10, 20, 20, 130, 1300))
+                north = place + rng.choice((0, 0.0001, 0.0002))
+                readings.append(
+                    kit.position(source, time_ms, latitude_deg=north, longitude_deg=112.5005,
+                                 speed_kmh=rng.choice((0.0, 20.0, 50.0)))
+                )  # fmt: skip
+    return readings
+
+
+def say(kit: Kit, store: Store, readings: list[Any], epoch: int) -> None:
+    outbox = kit.outbox(epoch=epoch, readings=readings)
+    store_blocks(store, [outbox.received(1, len(readings))], START_MS)
+
+
+def findings(store: Store) -> list[Any]:
+    """Everything that stands, without ids and history."""
+    unlike = {"id", "visit_id", "changed_at", "amended"}
+    found = []
+    with store.read() as conn:
+        for table in (visit, violation):
+            columns = [column for column in table.columns if column.name not in unlike]
+            rows = conn.execute(select(*columns).where(table.c.state != "withdrawn")).mappings()
+            found.append(sorted(json.dumps(dict(row), sort_keys=True) for row in rows))
+    return found
+
+
+@pytest.mark.parametrize(("seed", "held_s"), [(1, 200_000), (2, 9_000), (3, 0)])
+def test_each_of_a_group_is_folded_as_if_alone(
+    kit: Kit, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, held_s: int
+) -> None:
+    """In any order, in pieces, with tracks held for all, for a few at a time, and for none."""
+    rng = random.Random(seed)
+    readings = tours(kit, rng)
+    whole = open_store(f"sqlite:///{tmp_path}/whole.db", START_MS)
+    prepare(kit, whole)
+    say(kit, whole, readings, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(folding, "_is_quiet", lambda *_: False)
+        derive_once(whole, AS_OF_MS)
+    expected = findings(whole)
+    whole.close()
+    assert len(expected[0]) > VEHICLES
+
+    monkeypatch.setattr(folding, "LOOK_BACK_MS", 600_000)
+    monkeypatch.setattr(cases, "HELD_S_MAX", held_s)
+    monkeypatch.setattr(cases, "VEHICLE_S_MAX", held_s)
+    prepare(kit, store)
+    quiet = []
+    was_quiet = folding._is_quiet
+
+    def count(*args: Any) -> bool:
+        quiet.append(was_quiet(*args))
+        return quiet[-1]
+
+    monkeypatch.setattr(folding, "_is_quiet", count)
+    # mostly in order, as from a live fleet, with stragglers
+    readings.sort(key=lambda reading: reading.device_time_ms + rng.choice((0, 0, 0, 900_000)))
+    deriver = Deriver(store)
+    size = len(readings) // 8 + 1
+    for epoch, at in enumerate(range(0, len(readings), size), 1):
+        say(kit, store, readings[at : at + size], epoch)
+        deriver.run(max(reading.device_time_ms for reading in readings[: at + size]))
+    assert deriver.run(AS_OF_MS).failed == 0
+    assert findings(store) == expected
+    assert (True in quiet) == (held_s > 0)
+    with store.read() as conn:
+        assert conn.execute(select(dirty)).all() == []
+
+
+def by(kit: Kit, number: int, *steps: tuple[float, float]) -> list[Any]:
+    """Readings (seconds, latitude) of one vehicle."""
+    return [
+        kit.position(f"808:{number}", START_MS + round(s * 1000), latitude_deg=north,
+                     longitude_deg=112.5005)
+        for s, north in steps
+    ]  # fmt: skip
+
+
+STAY = ((0.0, OUTSIDE), (10.0, INSIDE), (60.0, INSIDE), (70.0, OUTSIDE), (130.0, OUTSIDE))
+
+
+def test_a_fold_that_raises_is_set_aside_alone(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(kit, store, vehicles=4)
+    say(kit, store, [one for number in range(4) for one in by(kit, number, *STAY)], 1)
+    asked = []
+
+    def fail_once(*args: Any, **more: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 2:
+            raise ZeroDivisionError("a bug")
+        return refold(*args, **more)
+
+    monkeypatch.setattr(folding, "refold", fail_once)
+    result = Deriver(store).run(AS_OF_MS)
+    assert (result.folded, result.failed, result.set_aside) == (3, 1, 1)
+    with store.read() as conn:
+        assert len(conn.execute(select(visit)).all()) == 3
+        (failed,) = conn.execute(select(fold_failure.c.vehicle_id)).scalars()
+        assert failed not in conn.execute(select(fold_state.c.vehicle_id)).scalars().all()
+        assert set(conn.execute(select(dirty.c.vehicle_id)).scalars()) == {failed}
+
+
+def test_what_cannot_be_written_holds_up_no_other(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(kit, store, vehicles=4)
+    say(kit, store, [one for number in range(4) for one in by(kit, number, *STAY)], 1)
+    write = FoldWriter.write
+
+    def refuse(self: Any, *args: Any) -> None:
+        if self._vehicle_id == "v2":
+            raise ZeroDivisionError("a bug")
+        write(self, *args)
+
+    monkeypatch.setattr(FoldWriter, "write", refuse)
+    result = Deriver(store).run(AS_OF_MS)
+    assert (result.folded, result.failed) == (3, 1)
+    with store.read() as conn:
+        assert set(conn.execute(select(visit.c.vehicle_id)).scalars()) == {"v0", "v1", "v3"}
+        assert conn.execute(select(fold_failure.c.vehicle_id)).scalars().all() == ["v2"]
+
+
+def test_a_fold_that_looks_back_farther_than_was_loaded_loads_the_rest(
+    kit: Kit, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After hours of silence the last reading lies before all that stands as loaded."""
+    monkeypatch.setattr(folding, "LOOK_BACK_MS", 900_000)
+    prepare(kit, sqlite_store, vehicles=1)
+    say(kit, sqlite_store, by(kit, 0, *STAY), 1)
+    derive_once(sqlite_store, AS_OF_MS)
+    say(kit, sqlite_store, by(kit, 0, (20_000.0, INSIDE), (20_060.0, INSIDE)), 2)
+    assert derive_once(sqlite_store, AS_OF_MS).folded == 1
+    with sqlite_store.read() as conn:
+        visits = conn.execute(select(visit.c.left_at, visit.c.state)).all()
+        assert [(left is None, state) for left, state in visits] == [
+            (False, "standing"), (True, "standing"),
+        ]  # fmt: skip
+        assert conn.execute(select(amendment)).all() == []
