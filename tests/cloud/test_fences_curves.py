@@ -55,16 +55,19 @@ def drawn_along(made: Curves) -> np.ndarray:
     pieces = pieces_of(at, np.zeros(2, complex), made, is_straight_asked=False)
     number = np.minimum((ALONG * made.pieces[0]).astype(int), made.pieces[0] - 1) + len(at)
     part = (ALONG - pieces.low[number]) / pieces.width[number]
+    if made.pieces[0] == 1:
+        part = made.progress(np.zeros(len(ALONG), np.intp), ALONG)
     drawn: np.ndarray = pieces.at[number] + part * pieces.run[number]
     return drawn
 
 
+@pytest.mark.parametrize("turn_deg", [80, 1])
 @pytest.mark.parametrize("seed", range(20))
-def test_pieces_leave_the_curve_by_no_more_than_is_said(seed: int) -> None:
+def test_pieces_leave_the_curve_by_no_more_than_is_said(seed: int, turn_deg: int) -> None:
     rng = np.random.default_rng(seed)
     ends = ((0.0, 0.0), tuple(rng.uniform(-150, 150, 2).tolist()))
     bearing = np.degrees(np.arctan2(*ends[1]))
-    heading = tuple((bearing + rng.uniform(-80, 80, 2)) % 360)
+    heading = tuple((bearing + rng.uniform(-turn_deg, turn_deg, 2)) % 360)
     made = curve(ends, tuple(rng.uniform(5, 60, 2)), heading)
     if len(made) == 0 or made.pieces[0] == PIECES_MAX:
         pytest.skip("straight, or bent beyond what is drawn")
@@ -75,6 +78,26 @@ def test_pieces_leave_the_curve_by_no_more_than_is_said(seed: int) -> None:
     corners = made.corners()[:, 0]
     assert corners.real.min() <= true.real.min() <= true.real.max() <= corners.real.max()
     assert corners.imag.min() <= true.imag.min() <= true.imag.max() <= corners.imag.max()
+
+
+@pytest.mark.parametrize("speed_kmh", [(36, 0), (0, 36), (1, 80), (60, 60), (5, 200), (2, 6)])
+def test_a_truck_that_keeps_to_its_chord_is_found_when_it_is_there(
+    speed_kmh: tuple[float, float],
+) -> None:
+    """Braking, starting, or faster at both ends than between: one piece, driven unevenly."""
+    made = curve(((0, 0), (200, 0)), speed_kmh, (90, 90))
+    assert made.pieces.tolist() == [1]
+    rows = np.zeros(len(ALONG), np.intp)
+    progress = made.progress(rows, ALONG)
+    assert (np.diff(progress) >= 0).all()
+    again = made.progress(rows, made.part_at(rows, progress))
+    assert again == pytest.approx(progress, abs=1e-9)
+
+
+def test_a_truck_that_rolls_back_at_an_end_is_drawn_piece_by_piece() -> None:
+    """Slower than a receiver knows whither, and pointing away."""
+    made = curve(((0, 0), (100, 0)), (4, 50), (270, 90))
+    assert made.pieces[0] > 1
 
 
 def classes_along(versions: list[FenceVersion], slot: int, made: Curves) -> np.ndarray:
@@ -88,13 +111,16 @@ def classes_along(versions: list[FenceVersion], slot: int, made: Curves) -> np.n
     return classes
 
 
+@pytest.mark.parametrize("turn_deg", [80, 1])
 @pytest.mark.parametrize("seed", range(30))
-def test_an_index_finds_a_curve_where_it_is_drawn(seed: int) -> None:
+def test_an_index_finds_a_curve_where_it_is_drawn(seed: int, turn_deg: int) -> None:
     rng = np.random.default_rng(seed)
     ends = (tuple(rng.uniform(-80, 180, 2).tolist()), tuple(rng.uniform(-80, 180, 2).tolist()))
     bearing = np.degrees(np.arctan2(ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]))
     made = curve(
-        ends, tuple(rng.uniform(5, 60, 2)), tuple((bearing + rng.uniform(-80, 80, 2)) % 360)
+        ends,
+        tuple(rng.uniform(5, 60, 2)),
+        tuple((bearing + rng.uniform(-turn_deg, turn_deg, 2)) % 360),
     )
     if len(made) == 0:
         pytest.skip("straight")

@@ -118,7 +118,7 @@ class FenceIndex:
         columns = list(zip(_NO_CUTS, *cut_rows, strict=True))
         keys, part, place = (np.concatenate(column) for column in columns)
         piece, slot = np.divmod(keys, max(len(self.versions), 1))
-        segment, part = pieces.segment[piece], pieces.low[piece] + part * pieces.width[piece]
+        segment, part = pieces.segment[piece], pieces.parts(piece, part)
         order = np.lexsort((part, segment, slot))
         return Meetings(
             np.concatenate((nothing, *nears), axis=1),

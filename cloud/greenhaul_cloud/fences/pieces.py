@@ -21,7 +21,7 @@ class Pieces:
     """Pieces from `at` along `run` (degrees), columns of shape (m,) for a path of `points` points.
 
     Piece i < points begins at point i, and runs nowhere if nothing is drawn from there. low, width:
-    which part of its segment a piece is.
+    which part of its segment a piece is. curve: of each piece beyond the points, among `curves`.
     """
 
     points: int
@@ -31,9 +31,21 @@ class Pieces:
     low: Float64s
     width: Float64s
     whose: NDArray[np.uint8]
+    curves: Curves
+    curve: Indices
 
     def __len__(self) -> int:
         return len(self.at)
+
+    def parts(self, piece: Indices, along: Float64s) -> Float64s:
+        """Which parts of their segments' durations have gone by so far along some pieces."""
+        parts = self.low[piece] + along * self.width[piece]
+        bent = np.flatnonzero((piece >= self.points) & (along > 0))
+        curve = self.curve[piece[bent] - self.points]
+        is_chord = self.curves.pieces[curve] == 1
+        bent, curve = bent[is_chord], curve[is_chord]
+        parts[bent] = self.curves.part_at(curve, along[bent])
+        return parts
 
     def successors(self, piece: Indices) -> Indices:
         """Which of some pieces (indices into `piece`) have a next one in their curve."""
@@ -72,4 +84,6 @@ def pieces_of(at: Complexes, run: Complexes, curves: Curves, is_straight_asked: 
         np.concatenate((np.zeros(points), low)),
         np.concatenate((np.ones(points), width)),
         np.concatenate((whose, np.full(len(row), CURVED, np.uint8))),
+        curves,
+        row,
     )
