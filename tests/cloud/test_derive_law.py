@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from greenhaul_cloud.derive import folding
-from greenhaul_cloud.derive.stored import load_folds
 from greenhaul_cloud.derive.runner import Deriver, derive_once
+from greenhaul_cloud.derive.stored import load_folds
 from greenhaul_cloud.hours.calendar import YearPlan
 from greenhaul_cloud.store.attributes import Attributes, set_attributes
 from greenhaul_cloud.store.bindings import bind

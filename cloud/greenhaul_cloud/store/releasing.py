@@ -6,17 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from greenhaul_cloud.store.bodies import Parsed
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.faults import Cause
 from greenhaul_cloud.store.grants import is_granted
 from greenhaul_cloud.store.insertion import insert_readings
-from greenhaul_cloud.store.inspection import (
-    Accepted,
-    Parsed,
-    inspect,
-    inspect_series,
-    receive_block,
-)
+from greenhaul_cloud.store.inspection import Accepted, inspect, inspect_series, receive_block
 from greenhaul_cloud.store.marks import mark_sources
 from greenhaul_cloud.store.settling import Ledger, load_ledgers, lock_epochs, save_ledgers
 from greenhaul_cloud.store.tables import gateway, quarantine
