@@ -18,6 +18,7 @@ READMES = [
         "edge/README.md",
         "edge/README.zh-CN.md",
         "cloud/README.md",
+        "cloud/README.zh-CN.md",
         "firmware-sim/README.md",
     )
 ]
