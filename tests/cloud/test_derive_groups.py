@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert, select
+from tests.cloud import fold_cases
 
 from greenhaul_cloud.derive import cases, folding
 from greenhaul_cloud.derive.results import FoldWriter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tests.cloud.conftest import Kit
 
+LONG_AGO = "2014-01-01T00:00:00Z"
 START_MS = 1_800_000_000_000
 AS_OF_MS = START_MS + 86_400_000
 VEHICLES = 8
@@ -47,7 +49,7 @@ def prepare(kit: Kit, store: Store, *, vehicles: int = VEHICLES) -> None:
         "geometry": {"type": "Polygon", "coordinates": [RING]},
         "properties": {
             "id": "square",
-            "valid_from": "2014-01-01T00:00:00Z",
+            "valid_from": LONG_AGO,
             "rules": [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40}],
         },
     }
@@ -195,16 +197,28 @@ def test_what_cannot_be_written_holds_up_no_other(
 def test_a_fold_that_looks_back_farther_than_was_loaded_loads_the_rest(
     kit: Kit, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After hours of silence the last reading lies before all that stands as loaded."""
+    """Out of one arm of a U and to the edge of the other, where no reading is an anchor."""
     monkeypatch.setattr(folding, "LOOK_BACK_MS", 900_000)
-    prepare(kit, sqlite_store, vehicles=1)
-    say(kit, sqlite_store, by(kit, 0, *STAY), 1)
-    derive_once(sqlite_store, AS_OF_MS)
-    say(kit, sqlite_store, by(kit, 0, (20_000.0, INSIDE), (20_060.0, INSIDE)), 2)
-    assert derive_once(sqlite_store, AS_OF_MS).folded == 1
+    arms = ((0, 0), (300, 0), (300, 100), (200, 100), (200, 20), (100, 20), (100, 100), (0, 100))
+    kit.register(sqlite_store)
+    with sqlite_store.write() as conn:
+        conn.execute(insert(vehicle).values(id="v0", created_at=START_MS))
+        put_fence(conn, fold_cases.feature(arms, valid_from=LONG_AGO), START_MS, "test")
+        bind(conn, "808:0", "v0", valid_from_ms=0, now_ms=START_MS)
+
+    def drive(epoch: int, *steps: tuple[float, float]) -> None:
+        readings = []
+        for second, east_m in steps:
+            longitude_deg, latitude_deg = fold_cases.degrees(east_m, 70)
+            place = {"latitude_deg": latitude_deg, "longitude_deg": longitude_deg}
+            readings.append(kit.position("808:0", START_MS + round(second * 1000), **place))
+        say(kit, sqlite_store, readings, epoch)
+        assert derive_once(sqlite_store, AS_OF_MS).folded == 1
+
+    at_the_edge = [(160.0 + 100 * n, 205.0 + n % 2) for n in range(30)]
+    drive(1, (0, -60), (30, 50), (80, 50), *at_the_edge)
+    drive(2, (3_200, 205))
     with sqlite_store.read() as conn:
-        visits = conn.execute(select(visit.c.left_at, visit.c.state)).all()
-        assert [(left is None, state) for left, state in visits] == [
-            (False, "standing"), (True, "standing"),
-        ]  # fmt: skip
+        (left_at,) = conn.execute(select(visit.c.left_at)).scalars()
+        assert left_at < START_MS + 160_000
         assert conn.execute(select(amendment)).all() == []

@@ -15,7 +15,6 @@ from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.quiet import touched_fences
 from greenhaul_cloud.fold.readings import REACH_MS, ReadingWindow
 from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
-from greenhaul_cloud.fold.track import Track
 from greenhaul_protocols.times import TIME_MS_MAX
 
 # Ten minutes before a change nearly always have an anchor (`fold/readings.py`), a day more so.
@@ -52,7 +51,8 @@ def fold_cases(
     for number, (case, track) in enumerate(zip(held, tracks, strict=True)):
         near = touched.get(number, set())
         if _is_quiet(case, stored[case.vehicle_id], near, wanting_fences(fences.index)):
-            yield _told(case, VehicleRefold({}, len(track)), _first_after(track, case.as_of_ms))
+            # readings ahead of the clock keep away, too: none need be waited for
+            yield _told(case, VehicleRefold({}, len(track)), None)
         else:
             loud.append(case)
     yield from _refold_all(conn, loud, stored, fences)
@@ -124,11 +124,6 @@ def _refold(
     if result.looked_back_ms >= since_ms or not has_older(conn, case.vehicle_id, since_ms):
         return result
     return of(load_all(conn, case.vehicle_id))
-
-
-def _first_after(track: Track, time_ms: int) -> int | None:
-    later = track.device_time_ms[track.device_time_ms > time_ms]
-    return int(later[0]) if len(later) else None
 
 
 def _told(case: Case, result: VehicleRefold[int], next_reading_ms: int | None) -> Folded:
