@@ -26,9 +26,8 @@ def upgrade() -> None:
         batch.alter_column("slot", existing_type=sa.SmallInteger(), server_default=None)
         batch.alter_column("marked_at", existing_type=Instant(), nullable=False)
         for subject in ("source_id", "vehicle_id"):
-            name = op.f(f"uq_dirty_{subject}")
-            batch.drop_constraint(name, type_="unique")
-            batch.create_unique_constraint(name, [subject, "slot"])
+            batch.drop_constraint(op.f(f"uq_dirty_{subject}"), type_="unique")
+            batch.create_unique_constraint(op.f(f"uq_dirty_{subject}_slot"), [subject, "slot"])
     op.create_index(op.f("ix_violation_visit_id"), "violation", ["visit_id"])
     waiting = sa.text("released_at IS NULL")
     op.create_index(
