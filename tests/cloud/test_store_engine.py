@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Index, MetaData, create_engine, insert, inspe
 from sqlalchemy.engine import make_url
 from tests.postgres_server import find_programs, running
 
-from greenhaul_cloud.store import sqlite, timescale
+from greenhaul_cloud.store import postgres, sqlite, timescale
 from greenhaul_cloud.store.engine import STORES, Store, describe_store, migrate, open_store
 from greenhaul_cloud.store.migrating import upgrade
 from greenhaul_cloud.store.tables import enterprise, metadata, position, readings, source
@@ -160,6 +160,14 @@ def test_postgres_without_durable_commits_does_not_open(
     finally:
         with migrated_postgres.write() as conn:
             conn.execute(text(f'ALTER ROLE "{role}" RESET synchronous_commit'))
+
+
+def test_a_postgres_that_is_too_old_does_not_open(
+    kit: Kit, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "VERSION_MIN", 100)
+    with pytest.raises(ConfigError, match="too old; 100 or later"):
+        open_store(postgres_dsn, kit.now_ms)
 
 
 def test_postgres_that_does_not_wait_for_its_disk_does_not_open(kit: Kit) -> None:

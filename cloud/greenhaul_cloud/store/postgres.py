@@ -33,6 +33,8 @@ from greenhaul_protocols.times import format_time
 
 log = logging.getLogger(__name__)
 
+# The oldest one the tests run on.
+VERSION_MIN = 15
 # History that somebody imports reaches back a year; what is older, or later than the day after
 # tomorrow, comes from a bad clock.
 ODD_BEFORE_DAYS, ODD_AFTER_DAYS = 400, 2
@@ -94,6 +96,11 @@ class PostgresDriver:
     def check(self, engine: Engine) -> None:
         """As `Driver.check`."""
         with engine.connect() as conn:
+            number = int(conn.execute(text("SHOW server_version_num")).scalar_one())
+            if number < VERSION_MIN * 10_000:
+                raise ConfigError(
+                    f"store.url: PostgreSQL {number // 10_000} is too old; {VERSION_MIN} or later"
+                )
             for setting in ("synchronous_commit", "fsync"):
                 found = conn.execute(text(f"SHOW {setting}")).scalar_one()
                 if found == "off":
