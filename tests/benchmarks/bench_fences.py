@@ -32,6 +32,7 @@ from greenhaul_cloud.fences.circle import Circle
 from greenhaul_cloud.fences.corridor import corridor_area
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
+from greenhaul_cloud.fences.plane import metres_per_degree
 from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.fleet import fold_fleet
 from greenhaul_cloud.fold.track import Track
@@ -98,12 +99,15 @@ def made_tracks(rng: np.random.Generator, trucks: int, readings: int = READINGS)
 def with_headings(tracks: Sequence[Track]) -> list[Track]:
     """The same tracks, saying how fast and whither: the way between readings is curved."""
     told = []
+    per_degree = [float(metres) for metres in metres_per_degree(ORIGIN_DEG[1])]
     for track in tracks:
         east_m, north_m = (
-            np.gradient(degrees) / DEG_PER_M
-            for degrees in (track.longitude_deg, track.latitude_deg)
+            np.gradient(degrees) * metres
+            for degrees, metres in zip(
+                (track.longitude_deg, track.latitude_deg), per_degree, strict=True
+            )
         )
-        heading_deg = np.degrees(np.arctan2(east_m, north_m)) % 360
+        heading_deg = np.round(np.degrees(np.arctan2(east_m, north_m))) % 360  # as JT/T 808 has it
         speed_kmh = np.hypot(east_m, north_m) / 10 * 3.6
         told.append(replace(track, heading_deg=heading_deg, speed_kmh=speed_kmh))
     return told
