@@ -10,8 +10,8 @@ from greenhaul_cloud.auth.secrets import hash_secret, new_token
 from greenhaul_cloud.broker_users import password_of, put_user
 from greenhaul_cloud.clock import system_now_ms
 from greenhaul_cloud.config import CloudConfig, read_secret
+from greenhaul_cloud.shards import roster
 from greenhaul_cloud.shards.pieces import Piece, clashes, cut, uncut
-from greenhaul_cloud.shards.presence import collectors
 from greenhaul_cloud.store import accounts, registry
 from greenhaul_cloud.store.engine import Store, claims_of, describe_store, migrate, open_store
 from greenhaul_cloud.store.gateways import put_gateway
@@ -37,7 +37,7 @@ def check(config: CloudConfig, args: argparse.Namespace) -> int:
     print(f"{args.config}: well; store {config.store.url}, API on {config.api.listen}")
     print(f"store: {described}")
     with claims_of(config.store.full_url) as (claims, is_shared):
-        running = collectors(claims)
+        running = roster.running(claims)
     said = ", ".join(f"{running[whole]} on shards {whole}" for whole in sorted(running))
     print(f"collectors running: {said or 'none'}")
     ours, divide = Piece(*config.broker.shard_range), cut if is_shared else uncut

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from greenhaul_cloud.shards import presence
+from greenhaul_cloud.shards import roster
 from greenhaul_cloud.shards.pieces import Piece, clashes
 from greenhaul_cloud.shards.sharing import share_out
 from greenhaul_cloud.store.claims import Claims, Space
@@ -115,8 +115,8 @@ class ShardKeeper:
         self._claims.close()
 
     def _share(self) -> None:
-        self._slot = presence.enter(self._claims, self._whole, self._slot)
-        running = presence.collectors(self._claims)
+        self._slot = roster.enter(self._claims, self._whole, self._slot)
+        running = roster.running(self._claims)
         collectors = max(running[self._whole], 1)
         # nothing is asked of the store for what is held; after a loss it is taken anew
         self._let_go({piece for piece in self._held if not self._take(piece)})

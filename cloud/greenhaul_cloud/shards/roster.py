@@ -10,7 +10,7 @@ COLLECTORS_MAX = 256
 _SLOTS_END = 1 << 24
 
 
-def collectors(claims: Claims) -> Counter[Piece]:
+def running(claims: Claims) -> Counter[Piece]:
     """How many collectors run, by the range each was given. Raises Unavailable."""
     found = claims.found(Space.COLLECTOR, 0, _SLOTS_END - 1)
     return Counter(Piece(key >> 16, key >> 8 & 0xFF) for key in found)
