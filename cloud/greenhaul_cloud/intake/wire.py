@@ -29,6 +29,7 @@ from greenhaul_cloud.intake.packets import Publish
 from greenhaul_cloud.intake.worker import DELIVERIES_MAX, LOG_EVERY_S, Delivery, Presence
 from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
+from greenhaul_protocols.block import BLOCK_SIZE_MAX
 from greenhaul_protocols.errors import DecodeError
 from greenhaul_protocols.receipt import Receipt, encode_receipt
 from greenhaul_protocols.topics import (
@@ -59,6 +60,8 @@ _KEEPALIVE_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5_000),
 )
+# The broker drops what is larger than any block can be, as those do that we ship settings for.
+PACKET_SIZE_MAX = 128 * 1024
 _STATE_PREFIX = STATE_FILTER.removesuffix("+")
 
 
@@ -122,6 +125,7 @@ def open_connection(client: Client, address: BrokerAddress, version: MQTTProtoco
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = SESSION_S if address.is_lasting else 0
     properties.ReceiveMaximum = address.inflight_max
+    properties.MaximumPacketSize = PACKET_SIZE_MAX
     client.connect(
         address.host, address.port, KEEPALIVE_S,
         clean_start=not address.is_lasting, properties=properties,
@@ -345,7 +349,8 @@ class PahoWire:
             # settles nothing, but whose it is can be told: kept as evidence
             self._counters.misdirected.labels("shard" if error.lane is not None else "lane").inc()
             fault = Fault(Cause.TOPIC, str(error))
-            block = ReceivedBlock(error.gateway, error.lane or 0, payload, None, fault)
+            evidence = payload[:BLOCK_SIZE_MAX]
+            block = ReceivedBlock(error.gateway, error.lane or 0, evidence, None, fault)
         except DecodeError:
             self._misdirected("topic", topic)
             return None

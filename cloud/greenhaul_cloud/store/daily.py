@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from operator import itemgetter
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -103,12 +104,15 @@ class FlushCounts:
         names, places = np.unique(keys[counted], return_inverse=True)
         outcomes = self.outcomes[counted]
         is_stored = outcomes == Outcome.STORED
+        beside = np.zeros(len(counted), np.bool_)  # added by whoever knows of them
         chosen = {
             "stored": is_stored,
             "duplicate": outcomes == Outcome.DUPLICATE,
             "late": is_stored & self.is_late[counted],
             "unusable_time": is_stored & self.is_unusable[counted],
             "quarantined": outcomes == Outcome.QUARANTINED,
+            "dropped": beside,
+            "damaged": beside,
         }
         columns = [
             np.bincount(places[mask], minlength=len(names)).tolist() for mask in chosen.values()
@@ -148,7 +152,5 @@ def count_day(conn: Connection, day: date, counts: FlushCounts) -> None:
 def _rows(
     day: date, names: Sequence[str], found: Mapping[Any, Mapping[str, int]]
 ) -> list[tuple[Any, ...]]:
-    return [
-        (day.isoformat(), subject, *(found[subject].get(name, 0) for name in names))
-        for subject in sorted(found)
-    ]
+    said, counts_of = day.isoformat(), itemgetter(*names)
+    return [(said, subject, *counts_of(found[subject])) for subject in sorted(found)]
