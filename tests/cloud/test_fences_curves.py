@@ -61,7 +61,7 @@ def drawn_along(made: Curves) -> np.ndarray:
     return drawn
 
 
-@pytest.mark.parametrize("turn_deg", [80, 1])
+@pytest.mark.parametrize("turn_deg", [80, 5, 1])
 @pytest.mark.parametrize("seed", range(20))
 def test_pieces_leave_the_curve_by_no_more_than_is_said(seed: int, turn_deg: int) -> None:
     rng = np.random.default_rng(seed)
@@ -111,7 +111,7 @@ def classes_along(versions: list[FenceVersion], slot: int, made: Curves) -> np.n
     return classes
 
 
-@pytest.mark.parametrize("turn_deg", [80, 1])
+@pytest.mark.parametrize("turn_deg", [80, 5, 1])
 @pytest.mark.parametrize("seed", range(30))
 def test_an_index_finds_a_curve_where_it_is_drawn(seed: int, turn_deg: int) -> None:
     rng = np.random.default_rng(seed)

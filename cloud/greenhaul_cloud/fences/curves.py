@@ -155,6 +155,7 @@ def curves_of(
     rates = [(np.conj(chord_m) * v).real / np.abs(chord_m) ** 2 for v in velocities]
     pieces = _pieces(chord_m, *velocities)
     kept = np.flatnonzero(is_believed & (pieces > 1))
+    # Between velocities that point ahead, of three chords at most, a cubic never turns back.
     pieces[_keep_to_chords(chord_m, *velocities) & (np.minimum(*rates) >= 0)] = 1
     leaving, arriving = (
         (v.real / np.maximum(east_m, 1e-9) + 1j * (v.imag / north_m))[kept] for v in velocities
