@@ -11,13 +11,13 @@ from tests.chaos.chain import until
 from tests.chaos.collectors import START_S, Collectors, running
 from tests.chaos.database import Database, database
 
-KILLS, SOAK_KILLS = 5, 150
-# A collector is up after one to two seconds: some die while they start.
-PAUSE_S_MAX = 2.0
+KILLS_EACH, SOAK_KILLS_EACH = 5, 50
+# A collector is up after one to two seconds: some die while they start, more in the short form.
+PAUSE_S_MAX, SOAK_PAUSE_S_MAX = 1.2, 2.0
 
 
-def kill_at_random(folder: Path, engine: str, kills: int, seed: int) -> None:
-    """Each of the victims in turn, in random order; then count."""
+def kill_at_random(folder: Path, engine: str, *, each: int, pause_s_max: float, seed: int) -> None:
+    """Each of the victims so often, taking turns in random order; then count."""
     print(f"seed={seed}")
     random = Random(seed)
     with ExitStack() as stack:
@@ -34,8 +34,8 @@ def kill_at_random(folder: Path, engine: str, kills: int, seed: int) -> None:
             victims.append(lambda: revive(server))
         collectors.start("c")
         fleet.start()
-        for number in range(kills):
-            time.sleep(random.uniform(0, PAUSE_S_MAX))  # any moment will do
+        for number in range(each * len(victims)):
+            time.sleep(random.uniform(0, pause_s_max))  # any moment will do
             if number % len(victims) == 0:
                 random.shuffle(victims)
             collectors.revive("c")
@@ -45,7 +45,7 @@ def kill_at_random(folder: Path, engine: str, kills: int, seed: int) -> None:
         fleet.await_folded()
         collectors.stop()
         readings = fleet.assert_exact()
-        print(f"{kills} kills of {len(victims)} in turn, {readings} readings, each stored once")
+        print(f"{each} kills each of {len(victims)}, {readings} readings, each stored once")
         assert readings > 500
 
 
@@ -62,11 +62,12 @@ def revive(server: Database) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_what_was_sent_outlives_5_kills(tmp_path: Path, engine: str) -> None:
-    kill_at_random(tmp_path, engine, KILLS, 808)
+def test_what_was_sent_outlives_5_kills_of_each(tmp_path: Path, engine: str) -> None:
+    kill_at_random(tmp_path, engine, each=KILLS_EACH, pause_s_max=PAUSE_S_MAX, seed=808)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_what_was_sent_outlives_50_kills_of_each(tmp_path: Path, engine: str) -> None:
-    kill_at_random(tmp_path, engine, SOAK_KILLS, Random().randrange(10**6))
+    seed = Random().randrange(10**6)
+    kill_at_random(tmp_path, engine, each=SOAK_KILLS_EACH, pause_s_max=SOAK_PAUSE_S_MAX, seed=seed)
