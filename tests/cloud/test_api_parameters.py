@@ -47,3 +47,9 @@ def test_a_time_that_runs_backwards_is_refused(city: City, path: str) -> None:
     assert answer.status_code == 422
     assert answer.json()["faults"] == [{"where": "query.to", "what": "lies before from"}]
     assert city.ask("GET", path, params={"from": early, "to": late}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/sources/808:%00/days", "/vehicles/v%00", "/vehicles?fleet=%00"])
+def test_nul_is_refused_on_either_engine(city: City, path: str) -> None:
+    answer = city.ask("GET", path)
+    assert (answer.status_code, answer.json()["faults"][0]["what"]) == (422, "holds NUL")

@@ -14,8 +14,13 @@ from greenhaul_protocols.times import parse_time
 
 
 def refuse_unknown_parameters(request: Request) -> None:
-    """A dependency of every route. Raises RequestValidationError naming what is not known, and
-    for a `to` before `from`: no answer is right about a time that runs backwards."""
+    """A dependency of every route. Raises RequestValidationError naming what is not known, for
+    NUL, which PostgreSQL is not even asked for, and for a `to` before `from`: no answer is right
+    about a time that runs backwards."""
+    for place, values in (("path", request.path_params), ("query", request.query_params)):
+        for name, value in values.items():
+            if "\0" in value:
+                raise RequestValidationError([{"loc": (place, name[:100]), "msg": "holds NUL"}])
     if not request.query_params:
         return
     _refuse_time_backwards(request.query_params)
