@@ -175,8 +175,13 @@ class ApiConfig(Section):
 
 
 class DeriveConfig(Section):
-    """How days and schedules are read."""
+    """How days and schedules are read, and who folds.
 
+    in_collector: collectors fold as well; else `greenhaul-cloud derive` does, in processes of its
+    own.
+    """
+
+    in_collector: bool = True
     timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     calendar: Literal["CN"] = "CN"
 

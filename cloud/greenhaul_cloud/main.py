@@ -34,14 +34,18 @@ def _configured(act: Callable[[CloudConfig, argparse.Namespace], int]) -> Act:
     return lambda args: act(load_config(args.config), args)
 
 
-def _running(*, has_collector: bool, has_api: bool) -> Act:
+def _running(*, has_collector: bool = False, has_api: bool = False, folds: bool = False) -> Act:
     """An act that lasts until a signal."""
 
     def act(config: CloudConfig, args: argparse.Namespace) -> int:
         from greenhaul_cloud import service  # a second of imports the short commands can do without
 
         service.run(
-            config, has_collector=has_collector, has_api=has_api, ready_file=args.ready_file
+            config,
+            has_collector=has_collector,
+            has_api=has_api,
+            folds=folds or (has_collector and config.derive.in_collector),
+            ready_file=args.ready_file,
         )
         return 0
 
@@ -123,14 +127,21 @@ COMMANDS = (
         "collect",
         "the collector alone: from the broker into the store, and the fold",
         "collect -c cloud.toml",
-        _running(has_collector=True, has_api=False),
+        _running(has_collector=True),
+        _ready_arguments,
+    ),
+    Command(
+        "derive",
+        "the fold alone, beside collectors with derive.in_collector = false",
+        "derive -c cloud.toml",
+        _running(folds=True),
         _ready_arguments,
     ),
     Command(
         "api",
         "API and console alone",
         "api -c cloud.toml",
-        _running(has_collector=False, has_api=True),
+        _running(has_api=True),
         _ready_arguments,
     ),
     Command(

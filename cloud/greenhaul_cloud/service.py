@@ -37,7 +37,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Service:
-    """Collector and API of one store, each if wanted."""
+    """Collector, fold and API of one store, each if wanted."""
 
     def __init__(self, config: CloudConfig, store: Store) -> None:
         self._config, self._store = config, store
@@ -48,24 +48,29 @@ class Service:
         self._derive: DeriveWorker | None = None
         self._housekeeping: HousekeepingWorker | None = None
 
-    def start_collector(self) -> None:
-        """Takes blocks from the broker, and folds, in threads of their own."""
+    def start_fold(self, *, is_alone: bool) -> None:
+        """Folds, in a thread of its own. is_alone: no intake is beside it."""
         self._derive = DeriveWorker(
             self._store,
             self._registry,
             calendar=self._config.derive.calendar,
+            is_alone=is_alone,
         )
+        self._derive.start()
+
+    def start_collector(self) -> None:
+        """Takes blocks from the broker, in threads of their own; wakes the fold if it is here."""
         address = broker_address(self._config.broker, self._store.store_id)
-        self._intake = Intake(self._store, address, self._registry, on_stored=self._derive.wake)
+        on_stored = self._derive.wake if self._derive else lambda: None
+        self._intake = Intake(self._store, address, self._registry, on_stored=on_stored)
         days = self._config.retention.days(self._config.store.retention_days)
         retention = Retention(days, quarantine=days.pop("quarantine"))
         self._housekeeping = HousekeepingWorker(self._store, retention, self._registry)
-        self._derive.start()
         self._intake.start()
         self._housekeeping.start()
 
-    def stop_collector(self) -> None:
-        """Stores what is at hand; the rest was never acknowledged."""
+    def stop(self) -> None:
+        """Stores and folds what is at hand; the rest was never acknowledged."""
         if self._housekeeping:
             self._housekeeping.stop()
         if self._intake:
@@ -76,14 +81,12 @@ class Service:
     @property
     def readiness(self) -> dict[str, ReadinessCheck]:
         """By name, what this process needs beside the store's answer, and why it has it not."""
-        if not (self._intake and self._derive):
-            return {}
-        intake, derive = self._intake, self._derive
-        return {
-            "broker": lambda: intake.broker_fault,
-            "intake": lambda: intake.store_fault,
-            "derive": lambda: derive.fault,
-        }
+        checks: dict[str, ReadinessCheck] = {}
+        if intake := self._intake:
+            checks |= {"broker": lambda: intake.broker_fault, "intake": lambda: intake.store_fault}
+        if derive := self._derive:
+            checks["derive"] = lambda: derive.fault
+        return checks
 
     async def serve(
         self, listener: socket.socket, ready_file: Path | None, *, has_api: bool
@@ -160,7 +163,7 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    config: CloudConfig, *, has_collector: bool, has_api: bool, ready_file: Path | None
+    config: CloudConfig, *, has_collector: bool, has_api: bool, folds: bool, ready_file: Path | None
 ) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigError, Unavailable when it cannot start."""
     if ready_file:
@@ -170,11 +173,13 @@ def run(
         store = open_store(config.store.full_url, system_now_ms(), timezone=config.derive.timezone)
         service = Service(config, store)
         try:
+            if folds:
+                service.start_fold(is_alone=not has_collector)
             if has_collector:
                 service.start_collector()
             asyncio.run(service.serve(listener, ready_file, has_api=has_api))
         finally:
-            service.stop_collector()
+            service.stop()
             store.close()
     finally:
         listener.close()
@@ -189,7 +194,7 @@ def listen(config: CloudConfig) -> socket.socket:
 
 
 def listen_beside(config: CloudConfig) -> socket.socket:
-    """The socket of a collector alone; another one on this machine may have the port already."""
+    """The socket of a part without API; another one on this machine may have the port already."""
     host, port = config.collector.address
     try:
         return _listen((host, port), "collector.listen")

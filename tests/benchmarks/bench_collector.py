@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import sysconf
 from pathlib import Path
@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from tests.chaos.chain import Mosquitto, until
 from tests.postgres_server import find_programs, make_database, running
 
+from greenhaul_cloud.derive.runner import derive_once
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.fences import put_fence
@@ -78,6 +79,7 @@ def prepare(store: Store, vehicles: int, fences: int) -> None:
             bind(conn, f"808:{number}", f"v{number}", valid_from_ms=TIME_MS_MIN, now_ms=now_ms)
         for number in range(fences):
             put_fence(conn, _square(number, 32.9 + number * 0.2 / fences), now_ms, "bench")
+    derive_once(store, now_ms)
 
 
 def _square(number: int, south: float) -> dict[str, Any]:
@@ -146,20 +148,24 @@ class Publisher:
 
 
 @contextmanager
-def collecting(folder: Path, url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The collector, ready."""
-    (folder / "cloud.toml").write_text(f'[store]\nurl = "{url}"\n[broker]\nport = {port}\n')
-    command = [sys.executable, "-m", "greenhaul_cloud.main", "collect", "-c", "cloud.toml"]
-    with (folder / "collector.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*command, "--ready-file", "ready"], cwd=folder, stdout=log, stderr=log
-        )
-    try:
-        until((folder / "ready").exists, "the collector is ready", 60)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
+def collecting(folder: Path, url: str, port: int) -> Iterator[dict[str, int]]:
+    """The collector and the fold, ready, each a process of its own; their ids."""
+    (folder / "cloud.toml").write_text(
+        f'[store]\nurl = "{url}"\n[broker]\nport = {port}\n[derive]\nin_collector = false\n'
+    )
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "cloud.log").open("ab"))
+        pids = {}
+        for name, part in (("collector", "collect"), ("fold", "derive")):
+            command = [sys.executable, "-m", "greenhaul_cloud.main", part, "-c", "cloud.toml"]
+            process = subprocess.Popen(
+                [*command, "--ready-file", f"{part}.ready"], cwd=folder, stdout=log, stderr=log
+            )
+            stack.callback(process.wait, 60)
+            stack.callback(process.terminate)
+            until((folder / f"{part}.ready").exists, f"the {name} is ready", 60)
+            pids[name] = process.pid
+        yield pids
 
 
 def settled(store: Store, epoch: int) -> int:
@@ -291,8 +297,8 @@ def bench(
     try:
         for each in (10, 1):
             alone = paho_alone(broker.port, max(seconds // 4, 2), each, options.vehicles)
-            with collecting(folder, url, broker.port) as collector:
-                taking_part = {"collector": collector.pid, **pids}
+            with collecting(folder, url, broker.port) as ours:
+                taking_part = {**ours, **pids}
                 load = Publisher(broker.port, 0, max(seconds // 3, 2), each, options.vehicles)
                 burst = follow(store, load, taking_part)
                 share = burst.rate / each / alone

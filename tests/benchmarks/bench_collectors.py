@@ -70,10 +70,10 @@ def play(folder: Path, dsn: str, collectors: int, seconds: int) -> Round:
             )
         load = Publisher(broker.port, 0, seconds, EACH, VEHICLES)
         begun_s, before_s = time.monotonic(), busy_s()
-        ours_before_s = sum(processor_s(one.pid) for one in processes)
-        rate = follow(store, load, {"collector": processes[0].pid}).rate
+        ours_before_s = sum(processor_s(*one.values()) for one in processes)
+        rate = follow(store, load, {"collector": processes[0]["collector"]}).rate
         cores_s = (time.monotonic() - begun_s) * (cpu_count() or 1)
-        ours_s = sum(processor_s(one.pid) for one in processes) - ours_before_s
+        ours_s = sum(processor_s(*one.values()) for one in processes) - ours_before_s
         return Round(rate, (busy_s() - before_s) / cores_s, ours_s / cores_s)
 
 

@@ -31,7 +31,7 @@ STAGES = {
                "queued_messages", "connected", "store_retries", "overruns", "receipts",
                "misdirected"],
     "derive": ["folds", "marked_vehicles", "set_aside_vehicles", "turn_seconds",
-               "last_turn_timestamp_seconds"],
+               "lag_seconds", "last_turn_timestamp_seconds"],
     "retention": ["deleted_rows", "last_run_timestamp_seconds"],
 }  # fmt: skip
 

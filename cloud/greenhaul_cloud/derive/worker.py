@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 # Marks may come from other processes (an API beside us), and deadlines by the clock alone.
 LOOK_EVERY_S = 1.0
 BACKOFF_S_MAX = 10.0
-# After a turn the fold rests as long as the turn took: the intake has its half of the interpreter,
-# and marks widen meanwhile, so that a vehicle that reports every second is folded the more at a
-# time the busier it is.
+# Beside an intake the fold rests after a turn as long as the turn took: the intake has its half of
+# the interpreter, and marks widen meanwhile, so that a vehicle that reports every second is folded
+# the more at a time the busier it is.
 REST_S_MIN, REST_S_MAX = 0.1, 5.0
 
 
@@ -82,12 +82,14 @@ class DeriveWorker:
         on_changed: Callable[[], None] = lambda: None,
         *,
         calendar: str = "CN",
+        is_alone: bool = False,
     ) -> None:
-        """on_changed: called after a turn that told something new."""
+        """on_changed: called after a turn that told something new. is_alone: nothing else in this
+        process is in a hurry."""
         self._deriver = Deriver(store, calendar=calendar)
         self._counters = DeriveCounters(registry)
         self._counters.lag_s.set_function(self._lag_s)
-        self._now_ms, self._on_changed = now_ms, on_changed
+        self._now_ms, self._on_changed, self._is_alone = now_ms, on_changed, is_alone
         self._fault: str | None = None
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="derive", daemon=True)
@@ -129,7 +131,7 @@ class DeriveWorker:
                 if result.changed:
                     self._on_changed()
                 backoff_s = LOOK_EVERY_S
-                took_s = time.monotonic() - begun_s
+                took_s = 0.0 if self._is_alone else time.monotonic() - begun_s
                 self._stopping.wait(min(max(took_s, REST_S_MIN), REST_S_MAX))
                 if not result.has_more:
                     self._woken.wait(LOOK_EVERY_S)
