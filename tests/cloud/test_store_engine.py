@@ -109,6 +109,11 @@ def test_a_store_that_waits_for_a_migration_is_not_called_well(store_url: str) -
         describe_store(store_url)
 
 
+def test_an_option_nobody_knows_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"store\.url: .*sslmod"):
+        describe_store("postgresql://greenhaul@127.0.0.1/greenhaul?sslmod=verify-full")
+
+
 def test_what_only_keeps_a_store_makes_none(kit: Kit, store_url: str) -> None:
     with pytest.raises(ConfigError, match="no store at"):
         open_store(store_url, kit.now_ms, may_make=False)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -84,8 +85,13 @@ class PostgresDriver:
 
     def create_engine(self, url: str) -> Engine:
         """As `Driver.create_engine`; sessions speak UTC, so no instant leaves datetime's years."""
+        parsed = make_url(url)
+        try:
+            make_conninfo("", **dict.fromkeys(parsed.query, ""))
+        except psycopg.ProgrammingError as error:
+            raise ConfigError(f"store.url: {error}") from error
         engine = create_engine(
-            make_url(url).set(drivername="postgresql+psycopg"),
+            parsed.set(drivername="postgresql+psycopg"),
             connect_args={"options": _SESSION, **_NETWORK},
             pool_size=16,
             pool_pre_ping=True,
