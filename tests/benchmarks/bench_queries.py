@@ -121,6 +121,11 @@ class Client:
         self._connection = connection
         self._headers = {"Authorization": f"Bearer {token}"}
 
+    def come_back(self) -> None:
+        """After a pause: the server gives up a connection that is idle for some seconds."""
+        self._connection.close()
+        self.ask("/session")
+
     def ask(self, path: str, first_bytes: int = 0) -> tuple[float, float, bytes]:
         """Seconds until so many bytes of the body were there, until all were, and the body."""
         begun = time.perf_counter()
@@ -184,6 +189,7 @@ def bench_day(engine: str, store: Store, client: Client, vehicles: int) -> None:
         f"SELECT device_time, {', '.join(PLAIN)} FROM position WHERE source_id = 1 "
         f"AND device_time >= {low} AND device_time < {high} ORDER BY device_time",
     )
+    client.come_back()
     for wanted, opening in OPENINGS.items():
         path = f"/vehicles/v-{{}}/track?format={wanted}&{span}"
         asked = [client.ask(path.format(names[number]), opening) for number in numbers]

@@ -22,8 +22,10 @@ def time_texts(times_ms: Int64s | Sequence[int]) -> list[str]:
     """Instants as `times.format_time` says them."""
     times = np.asarray(times_ms, np.int64)
     at = times.astype("datetime64[ms]")
-    texts: list[str] = np.datetime_as_string(at, unit="s", timezone="UTC").tolist()
     is_finer = times % 1000 != 0
+    if is_finer.all():
+        return list(np.datetime_as_string(at, unit="ms", timezone="UTC").tolist())
+    texts: list[str] = np.datetime_as_string(at, unit="s", timezone="UTC").tolist()
     finer = np.datetime_as_string(at[is_finer], unit="ms", timezone="UTC").tolist()
     for i, text in zip(np.flatnonzero(is_finer).tolist(), finer, strict=True):
         texts[i] = text
