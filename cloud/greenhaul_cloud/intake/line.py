@@ -141,7 +141,7 @@ class Line:
                 break
             publish = opened.take_publish(size, is_v5=self._is_v5)
             if publish is not None:
-                self._on_publish(publish)
+                self._hand_over(publish)
                 continue
             self._client.loop_read()
             if self._client.socket() is None:
@@ -151,6 +151,12 @@ class Line:
         if not is_open:
             opened.drop_part()
             self._client.loop_read()  # finds that it is over, and says so
+
+    def _hand_over(self, publish: Publish) -> None:
+        try:
+            self._on_publish(publish)
+        except Exception:  # it must not keep the others out: it comes again with the next session
+            log.exception("event=message_failed action=left_unacknowledged")
 
     def _send_waiting(self) -> None:
         if self._client.socket() is None:
