@@ -6,6 +6,7 @@ every store test runs on it too, and the last test here looks at what was made.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def test_a_store_says_what_it_is(kit: Kit, store_url: str) -> None:
     open_store(store_url, kit.now_ms).close()
     said = describe_store(store_url)
     assert said.startswith(("SQLite 3.", "PostgreSQL "))
-    assert said.endswith(", schema 0003")
+    assert re.search(r", schema \d{4}$", said)
     if said.startswith("PostgreSQL"):
         assert "without TimescaleDB" in said or f"{len(KINDS)} hypertables" in said
 
