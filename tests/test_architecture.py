@@ -30,6 +30,7 @@ PROTOCOLS_MAY_IMPORT = {
 PROTOCOLS_EXCEPTIONS = {
     "bulk.py": {"numpy"},
     "bulk_bodies.py": {"numpy"},
+    "bulk_messages.py": {"numpy"},
     "bulk_wire.py": {"numpy"},
     "bulk_jt808.py": {"numpy"},
     "bulk_jt808_items.py": {"numpy"},

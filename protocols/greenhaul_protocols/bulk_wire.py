@@ -2,9 +2,9 @@
 
 A city's traffic is thousands of small bodies alike. Here their series are walked in step: the
 first element of every series, then the second of every one, as arrays. What is out of the ordinary
-(a body that contradicts itself, texts and blobs, a field twice, encodings no sender of ours makes)
-is left to `series.parse_body` and `bulk_bodies.gather`, which alone say what is wrong with it; what
-is read here is read as they would.
+(a body that contradicts itself, a field of another type, encodings no sender of ours makes) is left
+to `series.parse_body` and `bulk_bodies.gather`, which alone say what is wrong with it; what is read
+here is read as they would.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenhaul_protocols.bulk import Bools, BytesColumn, Int64s, NumberColumn, running_sums
-from greenhaul_protocols.bulk_bodies import KindColumns, ranges, spread
+from greenhaul_protocols.bulk_bodies import KindColumns, spread
+from greenhaul_protocols.bulk_messages import (
+    PADDING,
+    UINT32_MAX,
+    Blobs,
+    Bytes,
+    Packed,
+    Walked,
+    walk,
+)
 from greenhaul_protocols.catalogue import KINDS, TimeQuality
 from greenhaul_protocols.series import READINGS_MAX, SOURCE_LENGTH_MAX
-
-Bytes = NDArray[np.uint8]
-Words = NDArray[np.uint64]
-
-# Elements of one series or column: a series has eight fields and some columns. More is left.
-ELEMENTS_MAX = 64
-# Read behind the last byte, and found to be outside.
-_PADDING = bytes(16)
-_VARINT_BYTES_MAX = 10
-_UINT32_MAX = 2**32 - 1
 
 # Tags: field number << 3 | wire type.
 _BODY_SOURCE, _BODY_SERIES = 0x0A, 0x12
 _SOURCE, _KIND, _FLAGS = 0x08, 0x10, 0x38
 _NUMBER, _DEVICE_TIME, _QUALITY, _COLUMN, _RECEIVED_TIME = 0x1A, 0x22, 0x2A, 0x32, 0x42
-_FIELD, _PRESENT, _VALUES = 0x08, 0x12, 0x1A
+_FIELD, _PRESENT, _VALUES, _BLOB = 0x08, 0x12, 0x1A, 0x22
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class _Series:
                 ends.append(base + high)
                 body_of.append(i)
             base += len(body)
-        self._data = np.frombuffer(b"".join([*bodies, _PADDING]), np.uint8)
+        self._data = np.frombuffer(b"".join([*bodies, PADDING]), np.uint8)
         self._body = np.array(body_of, np.int64)
         self._spans = np.array(starts, np.int64), np.array(ends, np.int64)
 
@@ -88,11 +87,11 @@ class _Series:
         """Take the series apart, and note whose body has to be left."""
         scalars = (_SOURCE, _KIND, _FLAGS)
         packed = (_NUMBER, _DEVICE_TIME, _QUALITY, _RECEIVED_TIME)
-        self._found = found = _walk(self._data, *self._spans, scalars, packed, _COLUMN)
+        self._found = found = walk(self._data, *self._spans, scalars, packed, _COLUMN)
         is_wrong = ~found.is_right
         self._numbers = numbers = self._unpack(_NUMBER)
         self._count = count = numbers.counts
-        is_wrong |= (count == 0) | numbers.is_any(numbers.words > _UINT32_MAX)
+        is_wrong |= (count == 0) | numbers.is_any(numbers.words > UINT32_MAX)
         is_wrong |= numbers.is_any((numbers.words == 0) & ~numbers.is_first)
         self._times = [self._unpack(tag) for tag in (_DEVICE_TIME, _RECEIVED_TIME)]
         for times in self._times:
@@ -132,8 +131,8 @@ class _Series:
             np.flatnonzero(self._is_left).tolist(),
         )
 
-    def _unpack(self, tag: int) -> "_Packed":
-        return _Packed(self._data, *self._found.spans[tag])
+    def _unpack(self, tag: int) -> "Packed":
+        return Packed(self._data, *self._found.spans[tag])
 
     def _of_kind(self, kind: np.int64, series: Int64s, places: Int64s) -> KindColumns:
         """Columns of series of one kind, by index."""
@@ -195,161 +194,31 @@ def _split(body: bytes) -> tuple[list[str], list[tuple[int, int]]]:
     return names, spans
 
 
-@dataclass(slots=True)
-class _Walked:
-    """Elements of n messages by tag: scalars (n,), starts and sizes of spans (n,), size 0 where
-    there is none; and of the tag that may come often, whose it is, start and size."""
-
-    is_right: Bools
-    scalars: dict[int, Int64s]
-    spans: dict[int, tuple[Int64s, Int64s]]
-    many: tuple[Int64s, Int64s, Int64s]
-
-
-def _walk(
-    data: Bytes,
-    starts: Int64s,
-    ends: Int64s,
-    scalars: Sequence[int],
-    spans: Sequence[int],
-    many: int | None = None,
-) -> _Walked:
-    """Messages between starts and ends, element by element, all in step."""
-    count = len(starts)
-    nothing = np.zeros(count, np.int64)
-    found = _Walked(
-        np.ones(count, np.bool_),
-        {tag: nothing.copy() for tag in scalars},
-        {tag: (nothing.copy(), nothing.copy()) for tag in spans},
-        (nothing, nothing, nothing),
-    )
-    seen = {tag: np.zeros(count, np.bool_) for tag in (*scalars, *spans)}
-    often: list[tuple[Int64s, Int64s, Int64s]] = []
-    at, active = starts.copy(), np.flatnonzero(starts < ends)
-    for _ in range(ELEMENTS_MAX):
-        if not len(active):
-            break
-        tags = data[at[active]]
-        values, after = _varint(data, at[active] + 1)
-        is_span = tags & 7 == 2
-        stops = np.where(is_span, after + values, after)
-        is_right = (stops <= ends[active]) & (values >= 0)
-        for tag, is_seen in seen.items():
-            here = np.flatnonzero((tags == tag) & is_right)
-            if not len(here):
-                continue
-            of = active[here]
-            is_right[here] = ~is_seen[of]
-            is_seen[of] = True
-            if tag in found.scalars:
-                found.scalars[tag][of] = values[here]
-            else:
-                found.spans[tag][0][of], found.spans[tag][1][of] = after[here], values[here]
-        is_known = np.isin(tags, [*seen] if many is None else [*seen, many])
-        if many is not None:
-            here = np.flatnonzero((tags == many) & is_right)
-            often.append((active[here], after[here], values[here]))
-        is_right &= is_known
-        found.is_right[active[~is_right]] = False
-        at[active] = stops
-        active = active[is_right & (stops < ends[active])]
-    found.is_right[active] = False
-    if often:
-        owner, start, size = (np.concatenate(one) for one in zip(*often, strict=True))
-        found.many = owner, start, size
-    return found
-
-
-def _varint(data: Bytes, at: Int64s) -> tuple[Int64s, Int64s]:
-    """Unsigned numbers of 32 bits (-1: it is none), and where each ends."""
-    last = len(data) - 1
-    byte = data[np.minimum(at, last)]
-    values, after = (byte & 0x7F).astype(np.int64), at + 1
-    rows = np.flatnonzero(byte >= 0x80)
-    for shift in (7, 14, 21, 28):
-        if not len(rows):
-            break
-        byte = data[np.minimum(after[rows], last)]
-        values[rows] |= (byte & 0x7F).astype(np.int64) << shift
-        after[rows] += 1
-        rows = rows[byte >= 0x80]
-    values[rows] = -1
-    values[values > _UINT32_MAX] = -1
-    return values, after
-
-
-class _Packed:
-    """Packed varints of n spans, one behind the other."""
-
-    def __init__(self, data: Bytes, starts: Int64s, sizes: Int64s) -> None:
-        """What is no varint makes its span wrong, and its numbers mean nothing."""
-        flat = data[ranges(starts, sizes)]
-        ends = np.cumsum(sizes)
-        holds = np.flatnonzero(sizes)
-        self.is_right = np.ones(len(sizes), np.bool_)
-        is_last = flat < 0x80
-        self.is_right[holds] = is_last[ends[holds] - 1]
-        is_last[ends[holds] - 1] = True
-        last = np.flatnonzero(is_last)
-        first = np.concatenate((np.zeros(1, np.int64), last[:-1] + 1)) if len(last) else last
-        width = last - first + 1
-        self.words = (flat[first] & 0x7F).astype(np.uint64)
-        for place in range(1, min(int(width.max(initial=0)), _VARINT_BYTES_MAX)):
-            rows = np.flatnonzero(width > place)
-            group = (flat[first[rows] + place] & 0x7F).astype(np.uint64)
-            self.words[rows] |= group << np.uint64(7 * place)
-        self._owner = np.searchsorted(ends, last, "right")
-        is_long = (width > _VARINT_BYTES_MAX) | ((width == _VARINT_BYTES_MAX) & (flat[last] > 1))
-        self.is_right &= ~self.is_any(is_long)
-        self.counts = np.bincount(self._owner, minlength=len(sizes))
-        self._starts = np.cumsum(self.counts) - self.counts
-
-    @property
-    def is_first(self) -> Bools:
-        """(words,) which begin a span."""
-        found = np.zeros(len(self.words), np.bool_)
-        found[self._starts[self.counts > 0]] = True
-        return found
-
-    def is_any(self, chosen: Bools) -> Bools:
-        """(spans,) in which any of these words lies."""
-        found = np.zeros(len(self.is_right), np.bool_)
-        found[self._owner[chosen]] = True
-        return found
-
-    def taken(self, spans: Int64s, *, is_signed: bool = False) -> Int64s:
-        """The numbers of some spans, zigzag if signed."""
-        counts = self.counts[spans]
-        words = self.words
-        if len(spans) != len(self.counts) or (np.diff(spans) != 1).any():
-            words = words[ranges(self._starts[spans], counts)]
-        if is_signed:
-            words = words >> np.uint64(1) ^ -(words & np.uint64(1))
-        return words.view(np.int64)
-
-
 class _Columns:
     """The fields of all series."""
 
-    def __init__(self, data: Bytes, series: _Walked, count: Int64s) -> None:
+    def __init__(self, data: Bytes, series: Walked, count: Int64s) -> None:
         """count: readings of each series."""
         self._data = data
         owner, start, size = series.many
-        found = _walk(data, start, start + size, (_FIELD,), (_PRESENT, _VALUES))
-        values = _Packed(data, *found.spans[_VALUES])
+        found = walk(data, start, start + size, (_FIELD,), (_PRESENT, _VALUES), _BLOB)
+        values = Packed(data, *found.spans[_VALUES])
+        self._blobs = blobs = Blobs(data, len(owner), *found.many)
         field, kind = found.scalars[_FIELD], series.scalars[_KIND][owner]
         # by field, and the series in order within each
         self._order = order = np.lexsort((owner, field))
         is_twice = np.zeros(len(order), np.bool_)
         is_twice[order[1:]] = (np.diff(owner[order]) == 0) & (np.diff(field[order]) == 0)
         is_wrong = ~found.is_right | ~values.is_right | is_twice
-        is_wrong |= _is_bytes(kind, field)
+        is_wrong |= _is_bytes(kind, field) != (blobs.counts > 0)
+        is_wrong |= (blobs.counts > 0) & (values.counts > 0)
+        held = values.counts + blobs.counts
         self._bitmap, self._bitmap_size = found.spans[_PRESENT]
         is_marked = self._bitmap_size > 0
-        is_wrong |= ~is_marked & (values.counts != count[owner])
+        is_wrong |= ~is_marked & (held != count[owner])
         is_wrong |= is_marked & (self._bitmap_size != (count[owner] + 7) // 8)
         for i in np.flatnonzero(is_marked & ~is_wrong).tolist():
-            is_wrong[i] = int(self._bits(i, int(count[owner[i]])).sum()) != values.counts[i]
+            is_wrong[i] = int(self._bits(i, int(count[owner[i]])).sum()) != held[i]
         self.is_wrong = np.zeros(len(count), np.bool_)
         self.is_wrong[owner[is_wrong]] = True
         self._owner, self._field, self._values = owner, field, values
@@ -375,12 +244,28 @@ class _Columns:
                 if self._bitmap_size[chosen].any()
                 else []
             )
+            number = int(self._field[chosen[0]])
+            if self._blobs.counts[chosen[0]]:
+                found[number] = self._spread_blobs(chosen, of_series, dict(bitmaps), starts)
+                continue
             steps = running_sums(
                 self._values.taken(chosen, is_signed=True), self._values.counts[chosen]
             )
-            number = int(self._field[chosen[0]])
             found[number] = spread(steps, of_series, bitmaps, starts, counts)
         return found
+
+    def _spread_blobs(
+        self, chosen: Int64s, of_series: Int64s, bitmaps: dict[int, Bools], starts: Int64s
+    ) -> BytesColumn:
+        """One field's texts or blobs put to their readings."""
+        values: list[bytes | None] = [None] * int(starts[-1])
+        lows = starts[of_series].tolist()
+        for i, (column, low) in enumerate(zip(chosen.tolist(), lows, strict=True)):
+            blobs = self._blobs.of(column)
+            rows = np.flatnonzero(bitmaps[i]).tolist() if i in bitmaps else range(len(blobs))
+            for row, blob in zip(rows, blobs, strict=True):
+                values[low + row] = blob
+        return BytesColumn(values)
 
     def _bits(self, column: int, count: int) -> Bools:
         start, size = int(self._bitmap[column]), int(self._bitmap_size[column])

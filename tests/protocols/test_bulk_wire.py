@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenhaul_protocols.bulk import NumberColumn
+from greenhaul_protocols.bulk import BytesColumn, NumberColumn
 from greenhaul_protocols.bulk_bodies import gather
 from greenhaul_protocols.bulk_wire import ReadBodies, read_bodies
 from greenhaul_protocols.catalogue import KINDS
@@ -24,7 +24,7 @@ _TIMES = st.integers(-(2**40), 2**42)
 
 @st.composite
 def _series(draw: st.DrawFn) -> Series:
-    """Readings as terminals send them: numbers, some of them not always there."""
+    """Readings as terminals send them: numbers, some not always there, and items unknown to us."""
     kind = draw(st.sampled_from([1, 2, 99]))
     count = draw(st.integers(1, 12))
     series = Series(draw(st.sampled_from(["a", "钱江", "c"])), kind, draw(st.integers(0, 300)))
@@ -39,9 +39,12 @@ def _series(draw: st.DrawFn) -> Series:
     )
     known = [spec.number for spec in KINDS[1].fields if not spec.is_bytes]
     for number in draw(st.sets(st.sampled_from([*known, 200, 70_000]))):
-        if kind == 99 or number != 17:
-            values = _VALUES if draw(st.booleans()) else st.none() | _VALUES
-            series.columns[number] = draw(st.lists(values, min_size=count, max_size=count))
+        values = _VALUES if draw(st.booleans()) else st.none() | _VALUES
+        series.columns[number] = draw(st.lists(values, min_size=count, max_size=count))
+    if kind == 1 and draw(st.booleans()):
+        blob = st.binary(max_size=40)
+        items = draw(st.lists(st.none() | blob, min_size=count - 1, max_size=count - 1))
+        series.columns[17] = [draw(blob), *items]
     return series
 
 
@@ -93,7 +96,9 @@ def agree(bodies: list[bytes], found: ReadBodies) -> None:
         assert list(mine.columns) == list(plain.columns)
         for number, column in plain.columns.items():
             said = mine.columns[number]
-            assert isinstance(column, NumberColumn)
+            if isinstance(column, BytesColumn):
+                assert said == column
+                continue
             assert isinstance(said, NumberColumn)
             assert said.values.tolist() == column.values.tolist()
             assert said.present.tolist() == column.present.tolist()
@@ -131,6 +136,12 @@ TWICE = usual().series[0].SerializeToString() + b"\x10\x01"
         usual(columns=[Column(field=4, values=[1])] * 2).SerializeToString(),
         usual(columns=[Column(field=4, blobs=[b"x"])]).SerializeToString(),
         usual(columns=[Column(field=17, values=[1])]).SerializeToString(),
+        usual(columns=[Column(field=17)]).SerializeToString(),
+        usual(columns=[Column(field=17, present=b"\0")]).SerializeToString(),
+        usual(columns=[Column(field=17, blobs=[b"x"], values=[1])]).SerializeToString(),
+        usual(columns=[Column(field=17, blobs=[b"x", b"y"])]).SerializeToString(),
+        usual(columns=[Column(field=17, blobs=[b"x"], present=b"\0")]).SerializeToString(),
+        usual(columns=[Column(field=200, blobs=[b"x"])]).SerializeToString(),
         usual(columns=[Column(field=n, values=[1]) for n in range(18, 99)]).SerializeToString(),
         WITH_ANOTHER_FIELD,
         b"\x0a\x01a\x12" + bytes([len(TWICE)]) + TWICE,
