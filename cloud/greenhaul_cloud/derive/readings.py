@@ -11,6 +11,7 @@ from greenhaul_cloud.fold.readings import ReadingWindow, TrackWindow
 from greenhaul_cloud.fold.track import Track
 from greenhaul_cloud.store.fleet_tracks import Part, load_parts
 from greenhaul_cloud.store.tracks import Bound, first_from, last_before, load_track
+from greenhaul_protocols.times import TIME_MS_MIN
 
 FIELDS = ("latitude_deg", "longitude_deg", "speed_kmh", "heading_deg", "odometer_km", "status")
 _STATUS_IGNITION = 1  # JT/T 808 status bit 0: ACC on
@@ -43,22 +44,25 @@ class HeldReadings:
     def __init__(self, held: Track, from_ms: int, older: ReadingWindow) -> None:
         """held: every reading from `from_ms` on."""
         self._held, self._from_ms, self._older = TrackWindow(held), from_ms, older
+        self._has_all = from_ms <= TIME_MS_MIN
 
     def load(self, from_ms: int, to_ms: int) -> Track:
         """Readings with from_ms ≤ device time < to_ms."""
         newer = self._held.load(from_ms, to_ms)
-        if from_ms >= self._from_ms:
+        if from_ms >= self._from_ms or self._has_all:
             return newer
         return self._older.load(from_ms, min(to_ms, self._from_ms)).joined(newer)
 
     def last_before(self, time_ms: int) -> int | None:
         """Device time of the last reading before an instant."""
         found = self._held.last_before(time_ms)
-        return self._older.last_before(min(time_ms, self._from_ms)) if found is None else found
+        if found is not None or self._has_all:
+            return found
+        return self._older.last_before(min(time_ms, self._from_ms))
 
     def first_from(self, time_ms: int) -> int | None:
         """Device time of the first reading at or after an instant."""
-        if time_ms >= self._from_ms:
+        if time_ms >= self._from_ms or self._has_all:
             return self._held.first_from(time_ms)
         found = self._older.first_from(time_ms)
         return self._held.first_from(time_ms) if found is None else found

@@ -97,7 +97,8 @@ class Deriver:
             self.waiting_since_ms = marks[at].since_ms
             if total.folded + total.failed >= VEHICLES_MAX or is_stopping():
                 break
-            total = self._fold_some(marks[at : at + VEHICLES_CLAIMED], now_ms, total)
+            some = marks[at : at + VEHICLES_CLAIMED]
+            total = total.plus(self._fold_some(some, now_ms, is_stopping))
         else:
             self.waiting_since_ms = None
         return replace(total, set_aside=len(self._set_aside))
@@ -113,12 +114,14 @@ class Deriver:
                 with self._store.write() as conn:
                     hand_over_sources(conn, now_ms)
 
-    def _fold_some(self, marks: Sequence[_Mark], now_ms: int, total: DeriveResult) -> DeriveResult:
+    def _fold_some(
+        self, marks: Sequence[_Mark], now_ms: int, is_stopping: Callable[[], bool]
+    ) -> DeriveResult:
         keys = {_claim_of(mark.vehicle_id) for mark in marks}
         with self._claimed(Space.VEHICLE, keys) as ours:
             claimed = [mark for mark in marks if _claim_of(mark.vehicle_id) in ours]
-            done = self._fold_claimed(claimed, now_ms)
-        return total.plus(replace(done, elsewhere=done.elsewhere + len(marks) - len(claimed)))
+            done = self._fold_claimed(claimed, now_ms, is_stopping)
+        return replace(done, elsewhere=done.elsewhere + len(marks) - len(claimed))
 
     @contextmanager
     def _claimed(self, space: Space, keys: set[int]) -> Iterator[set[int]]:
@@ -146,11 +149,13 @@ class Deriver:
         ]
         return [mark for mark in marked if self._set_aside.get(mark.vehicle_id) != mark.revision]
 
-    def _fold_claimed(self, marks: Sequence[_Mark], now_ms: int) -> DeriveResult:
+    def _fold_claimed(
+        self, marks: Sequence[_Mark], now_ms: int, is_stopping: Callable[[], bool]
+    ) -> DeriveResult:
         """Fold these vehicles together; one that cannot be folded does not hold up the others."""
         total = DeriveResult()
         waiting = {mark.vehicle_id: mark for mark in marks}
-        while waiting:
+        while waiting and not is_stopping():
             try:
                 done, left = self._fold_group(waiting, now_ms)
             except Unavailable:
@@ -161,7 +166,7 @@ class Deriver:
                     (mark,) = waiting.values()
                     return total.plus(self._set_apart(mark, error, now_ms))
                 for mark in waiting.values():
-                    total = total.plus(self._fold_claimed([mark], now_ms))
+                    total = total.plus(self._fold_claimed([mark], now_ms, is_stopping))
                 return total
             total, waiting = total.plus(done), left
             # a claim is lost by silence, and a long fold is silent

@@ -4,7 +4,17 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, Text, and_, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    or_,
+    select,
+)
 
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
 from greenhaul_cloud.fences.rules import RuleName
@@ -78,18 +88,22 @@ def has_older(conn: Connection, vehicle_id: str, since_ms: int) -> bool:
     if since_ms <= TIME_MS_MIN:
         return False
     long_ago_ms = max(since_ms - WANTING_BACK_MS, TIME_MS_MIN)
-    older = [
-        (visit, visit.c.left_confirmed_at < since_ms),
-        (violation, violation.c.ended_at < long_ago_ms),
-    ]
-    return any(
-        conn.execute(
-            select(table.c.id)
-            .where(table.c.vehicle_id == vehicle_id, is_older, table.c.state != "withdrawn")
-            .limit(1)
-        ).first()
-        for table, is_older in older
+    asked = {"vehicle": vehicle_id, "since": since_ms, "long_ago": long_ago_ms}
+    return any(conn.execute(query, asked).first() for query in _OLDER)
+
+
+def _older(ended_at: Column[int], before: str) -> Select[Any]:
+    """One that stands of a vehicle and was over before an instant."""
+    columns = ended_at.table.c
+    return (
+        select(columns.id)
+        .where(columns.vehicle_id == bindparam("vehicle"), columns.state != "withdrawn")
+        .where(ended_at < bindparam(before, type_=ended_at.type))
+        .limit(1)
     )
+
+
+_OLDER = _older(visit.c.left_confirmed_at, "since"), _older(violation.c.ended_at, "long_ago")
 
 
 @lru_cache(maxsize=4)
