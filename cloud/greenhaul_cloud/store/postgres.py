@@ -186,7 +186,8 @@ class PostgresDriver:
         """As `Driver.tidy`: autovacuum gives room back; here sparse indexes are made anew.
 
         Each source's readings grow in the middle of the key, and PostgreSQL splits pages there in
-        halves: the index takes nearly twice what it needs, a fifth of a position's bytes.
+        halves (its remedy for keys that grow in groups ends at entries of 16 bytes; ours has 24):
+        the index takes nearly twice what it needs, a fifth of a position's bytes.
         """
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             if timescale.version(conn) or not _try_lock(conn, _LOCK_TIDY):
