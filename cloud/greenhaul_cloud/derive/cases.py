@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 # Tracks held in memory at a time, in seconds of device time: nearly as many readings at most, some
 # 70 bytes each. What one vehicle has to fold anew beyond its share is read bit by bit; and so is a
 # change long ago, rather than all that came since.
-HELD_S_MAX = 200_000
+HELD_S_MAX = 500_000
 VEHICLE_S_MAX = 50_000
 UNCHANGED_S_MAX = 7_200
 

@@ -29,10 +29,10 @@ from greenhaul_protocols.times import to_datetime
 log = logging.getLogger(__name__)
 
 # Vehicles of one turn; the rest are taken in the next, so that new marks of sources come in.
-VEHICLES_MAX = 500
+VEHICLES_MAX = 2_000
 # Vehicles claimed and folded together: few enough that others find some and that a stop is heard
-# soon, enough that the statements for all of them cost each next to nothing.
-VEHICLES_CLAIMED = 100
+# soon, and enough that few groups are written: under load SQLite's one writer is long waited for.
+VEHICLES_CLAIMED = 500
 
 
 @dataclass(frozen=True, slots=True)
