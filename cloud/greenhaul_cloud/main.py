@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from greenhaul_protocols.errors import ConfigError, Rejected, Unavailable
 
 PROGRAM = "greenhaul-cloud"
 CONFIG_DEFAULT = Path("cloud.toml")
+# A fold of its own gives way to collectors on its machine: gateways wait for their receipts.
+FOLD_NICENESS = 10
 Act = Callable[[argparse.Namespace], int]
 
 
@@ -40,6 +43,8 @@ def _running(*, has_collector: bool = False, has_api: bool = False, folds: bool 
     def act(config: CloudConfig, args: argparse.Namespace) -> int:
         from greenhaul_cloud import service  # a second of imports the short commands can do without
 
+        if folds:
+            os.nice(FOLD_NICENESS)
         service.run(
             config,
             has_collector=has_collector,

@@ -22,12 +22,17 @@ from greenhaul_protocols.uplink_pb2 import Body
 WINDOW = 1_000
 POSITION = 1
 STEP_MS = 1_000
-# What a JT/T 808 terminal reports: by catalogue number, a value in steps.
-STEPS = {3: 300, 4: 365, 5: 900, 6: 12, 9: 1, 10: 123_456, 12: 0, 13: 3, 15: 30}
+LATITUDE, LONGITUDE, SPEED, HEADING = 1, 2, 4, 5
+# What a JT/T 808 terminal reports besides: by catalogue number, a value in steps.
+STEPS = {3: 300, 6: 12, 9: 1, 10: 123_456, 12: 0, 13: 3, 15: 30}
+# A truck goes 2 km north at 36 km/h and 2 km back, a reading a second; now and then it is too fast.
+LEG_READINGS, STEP_1E7_DEG = 200, 900
+NORTH, SOUTH = 0, 1_800
+USUAL_SPEED, FAST_SPEED, FAST_EACH = 365, 455, 50
 
 
 class Truck:
-    """One source that drives to and fro; its blocks differ in times and numbers alone."""
+    """One source that drives to and fro."""
 
     def __init__(self, number: int, each: int) -> None:
         self._body = Body(sources=[f"808:{number}"])
@@ -35,19 +40,27 @@ class Truck:
         series.number.extend([0] + [1] * (each - 1))
         series.device_time_ms.extend([0] + [STEP_MS] * (each - 1))
         series.received_time_ms.extend([0] + [STEP_MS] * (each - 1))
-        forth = [90 if i < each / 2 else -90 for i in range(each - 1)]  # 10 m in a second
-        places = {1: 329_000_000 + number * 997 % 2_000_000, 2: 1_125_000_000 + number * 5_003}
-        for field, first in places.items():
-            column = series.columns.add(field=field)
-            column.values.extend([first, *(forth if field == 1 else [0] * (each - 1))])
-        for field, value in STEPS.items():
-            column = series.columns.add(field=field)
-            column.values.extend([value] + [0] * (each - 1))
+        self._south = 329_000_000 + number * 997 % 2_000_000
+        places = {LATITUDE: self._south, LONGITUDE: 1_125_000_000 + number * 5_003}
+        moving = {SPEED: USUAL_SPEED, HEADING: NORTH}
+        self._columns = {}
+        for field, value in (places | moving | STEPS).items():
+            self._columns[field] = series.columns.add(field=field)
+            self._columns[field].values.extend([value] + [0] * (each - 1))
 
-    def body(self, at_ms: int) -> bytes:
-        """The next readings, the first at this time."""
+    def body(self, at_ms: int, turn: int) -> bytes:
+        """The readings of a turn, the first at this time; no block lies across a leg's end."""
         series = self._body.series[0]
         series.device_time_ms[0] = series.received_time_ms[0] = at_ms
+        each = len(series.number)
+        gone = turn * each % (2 * LEG_READINGS)
+        is_back = gone >= LEG_READINGS
+        step = -STEP_1E7_DEG if is_back else STEP_1E7_DEG
+        begin = (2 * LEG_READINGS - gone if is_back else gone) * STEP_1E7_DEG
+        self._columns[LATITUDE].values[:] = [self._south + begin] + [step] * (each - 1)
+        self._columns[HEADING].values[0] = SOUTH if is_back else NORTH
+        is_fast = turn % FAST_EACH == 0
+        self._columns[SPEED].values[0] = FAST_SPEED if is_fast else USUAL_SPEED
         return self._body.SerializeToString()
 
 
@@ -128,7 +141,7 @@ def main() -> None:
         )
         numbers[gateway] += each
         at_ms = start_ms + turn * each * STEP_MS
-        body = trucks[vehicle].body(at_ms)
+        body = trucks[vehicle].body(at_ms, turn)
         connection.publish(topics[gateway], wrap_block(header, body))
         last_ms = at_ms + (each - 1) * STEP_MS
         print(f"{time.time():.3f} {gateway} {header.last} {vehicle} {last_ms}")

@@ -13,19 +13,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from greenhaul_cloud.intake.counters import IntakeCounters
-from greenhaul_cloud.intake.line import Line, ReadAheadClient
-from greenhaul_cloud.intake.packets import Publish
 from greenhaul_cloud.intake.worker import DELIVERIES_MAX, LOG_EVERY_S, Delivery, Presence
 from greenhaul_cloud.store.faults import Cause, Fault
 from greenhaul_cloud.store.inspection import ReceivedBlock, receive_block
@@ -100,7 +97,7 @@ class BrokerAddress:
 def make_client(address: BrokerAddress, version: MQTTProtocolVersion) -> Client:
     """A client for one connection, which nothing is called back of yet."""
     is_v5 = version == MQTTProtocolVersion.MQTTv5
-    client = ReadAheadClient(
+    client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=address.client_id,
         clean_session=None if is_v5 else not address.is_lasting,
@@ -158,7 +155,8 @@ class PahoWire:
     ) -> None:
         self._address, self._counters = address, counters
         self._deliver = deliver
-        self._line: Line | None = None
+        self._generation = 0
+        self._client: Client | None = None
         self._version = address.version
         self.has_stood = False  # whether it was ever connected
         self._is_version_refused = False
@@ -196,19 +194,21 @@ class PahoWire:
 
     def acknowledge(self, delivery: Delivery) -> bool:
         """Tell the broker; False when the delivery came on another connection."""
-        line = self._line
-        if line is None or delivery.generation != line.generation:
-            return False
-        if delivery.qos:
-            line.acknowledge(delivery.message_id)
-        return True
+        with self._lock:
+            if not self._client or delivery.generation != self._generation:
+                return False
+            if delivery.qos:
+                self._client.ack(delivery.message_id, delivery.qos)
+            return True
 
     def publish_receipt(self, receipt: Receipt) -> bool:
         """As `Wire.publish_receipt`. QoS 0: a receipt that is lost is asked for again."""
-        line = self._line
-        if line is None or not self._connected.is_set():
-            return False
-        return line.publish_retained(receipt_topic(receipt.gateway), encode_receipt(receipt))
+        with self._lock:
+            if not self._client or not self._connected.is_set():
+                return False
+            topic, data = receipt_topic(receipt.gateway), encode_receipt(receipt)
+            sent = self._client.publish(topic, data, qos=0, retain=True)
+            return sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _supervise(self) -> None:
         backoff_s = BACKOFF_S_MIN
@@ -241,18 +241,21 @@ class PahoWire:
         self._is_version_refused = False
         generation = next(_generations)
         client = self._make_client(generation)
-        line = Line(client, generation, partial(self._take, generation), self._closed.set)
+        with self._lock:
+            self._generation = generation
+            self._client = client
         try:
             open_connection(client, self._address, self._version)
-            self._line = line
-            line.start()
+            client.loop_start()
             if not self._answered.wait(ANSWER_S_MAX) or self._is_version_refused:
                 self._try_other_version()
                 return
             self._closed.wait()
         finally:
-            self._line = None
-            line.close()
+            with self._lock:
+                self._client = None
+            client.disconnect()
+            client.loop_stop()
 
     def _try_other_version(self) -> None:
         self._version = other_version(self._version)
@@ -276,7 +279,7 @@ class PahoWire:
         client.on_message = self._on_message
         return client
 
-    # -- paho's callbacks: they run in the line's thread, and only hand over -------------------
+    # -- paho's callbacks: they run in its thread, and only hand over --------------------------
 
     def _on_connect(
         self, client: Client, _generation: int, _flags: Any, reason: ReasonCode, _props: Any
@@ -322,29 +325,27 @@ class PahoWire:
     def _on_connect_fail(self, _client: Client, _generation: int) -> None:
         self._closed.set()
 
-    def _on_message(self, _client: Client, generation: int, message: MQTTMessage) -> None:
-        payload = bytes(message.payload)
-        self._take(generation, Publish(message.topic, payload, message.mid, message.qos))
-
-    def _take(self, generation: int, publish: Publish) -> None:
-        item = self._read(publish, generation)
-        line = self._line
-        if line and publish.qos and not isinstance(item, Delivery):
-            line.acknowledge(publish.message_id)
-        if item is not None and not self._deliver(item) and publish.qos:
-            self._closed.set()  # with a new connection the broker sends it again
-
-    def _read(self, publish: Publish, generation: int) -> Delivery | Presence | None:
-        """What a message is; None when its topic says nothing we know."""
-        topic, payload = publish.topic, publish.payload
-        if topic.startswith(_STATE_PREFIX):
-            gateway = topic.removeprefix(_STATE_PREFIX)
-            if GATEWAY_ID.fullmatch(gateway):
-                return Presence(gateway, says_online(payload))
-            self._misdirected("state", topic)
-            return None
+    def _on_message(self, client: Client, generation: int, message: MQTTMessage) -> None:
         try:
-            gateway, lane = parse_up_topic(topic)
+            item = self._read(message, generation)
+            if item is None or isinstance(item, Presence):
+                client.ack(message.mid, message.qos)
+            if item is not None and not self._deliver(item) and message.qos:
+                self._closed.set()  # with a new connection the broker sends it again
+        except Exception:  # it must not keep the others out: it comes again with the next session
+            log.exception("event=message_failed action=left_unacknowledged")
+
+    def _read(self, message: MQTTMessage, generation: int) -> Delivery | Presence | None:
+        """What a message is; None when its topic says nothing we know."""
+        if message.topic.startswith(_STATE_PREFIX):
+            gateway = message.topic.removeprefix(_STATE_PREFIX)
+            if GATEWAY_ID.fullmatch(gateway):
+                return Presence(gateway, says_online(bytes(message.payload)))
+            self._misdirected("state", message.topic)
+            return None
+        payload = bytes(message.payload)
+        try:
+            gateway, lane = parse_up_topic(message.topic)
         except Misdirected as error:
             # settles nothing, but whose it is can be told: kept as evidence
             self._counters.misdirected.labels("shard" if error.lane is not None else "lane").inc()
@@ -352,11 +353,11 @@ class PahoWire:
             evidence = payload[:BLOCK_SIZE_MAX]
             block = ReceivedBlock(error.gateway, error.lane or 0, evidence, None, fault)
         except DecodeError:
-            self._misdirected("topic", topic)
+            self._misdirected("topic", message.topic)
             return None
         else:
             block = receive_block(gateway, lane, payload)
-        return Delivery(block, publish.message_id, publish.qos, generation)
+        return Delivery(block, message.mid, message.qos, generation)
 
     def _misdirected(self, reason: str, topic: str) -> None:
         """Nobody to keep it for: counted, and said once a minute."""

@@ -1,4 +1,4 @@
-"""A line to a real broker: acknowledgements count, the end is noticed, one bad message is alone."""
+"""A wire to a real broker: acknowledgements count, one bad message is alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def publishing(broker: Broker) -> Iterator[Callable[[bytes], None]]:
     client.connect(broker.host, broker.port)
     client.loop_start()
     sent = []
-    yield lambda payload: sent.append(client.publish(up_topic("gw-line", 1), payload, qos=1))
+    yield lambda payload: sent.append(client.publish(up_topic("gw-wire", 1), payload, qos=1))
     for one in sent:
         one.wait_for_publish(WAIT_S)
     client.disconnect()
@@ -63,7 +63,7 @@ def test_what_was_acknowledged_does_not_come_again(
     mosquitto: Broker, version: MQTTProtocolVersion, count: int
 ) -> None:
     """And the rest does, in order: acknowledgements that go out together each count."""
-    client_id = f"line-{uuid4().hex}"
+    client_id = f"wire-{uuid4().hex}"
     heard = queue.Queue[Delivery]()
 
     def deliver(item: Delivery | Presence) -> bool:
@@ -104,7 +104,7 @@ def test_a_message_that_cannot_be_taken_keeps_no_other_out(
         heard.put(item.block.raw)
         return True
 
-    client_id = f"line-{uuid4().hex}"
+    client_id = f"wire-{uuid4().hex}"
     with (
         connected(mosquitto, client_id, MQTTProtocolVersion.MQTTv5, deliver) as wire,
         publishing(mosquitto) as publish,
