@@ -107,7 +107,7 @@ def test_each_of_a_group_is_folded_as_if_alone(
     prepare(kit, whole)
     say(kit, whole, readings, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(folding, "_is_quiet", lambda *_: False)
+        patch.setattr(folding, "_quiet_of", lambda *_: {})
         derive_once(whole, AS_OF_MS)
     expected = findings(whole)
     whole.close()
@@ -117,14 +117,15 @@ def test_each_of_a_group_is_folded_as_if_alone(
     monkeypatch.setattr(cases, "HELD_S_MAX", held_s)
     monkeypatch.setattr(cases, "VEHICLE_S_MAX", held_s)
     prepare(kit, store)
-    quiet = []
-    was_quiet = folding._is_quiet
+    quiet: set[str] = set()
+    quiet_of = folding._quiet_of
 
-    def count(*args: Any) -> bool:
-        quiet.append(was_quiet(*args))
-        return quiet[-1]
+    def note(*args: Any) -> dict[str, int]:
+        found = quiet_of(*args)
+        quiet.update(found)
+        return found
 
-    monkeypatch.setattr(folding, "_is_quiet", count)
+    monkeypatch.setattr(folding, "_quiet_of", note)
     # mostly in order, as from a live fleet, with stragglers
     readings.sort(key=lambda reading: reading.device_time_ms + rng.choice((0, 0, 0, 900_000)))
     deriver = Deriver(store)
@@ -134,7 +135,7 @@ def test_each_of_a_group_is_folded_as_if_alone(
         deriver.run(max(reading.device_time_ms for reading in readings[: at + size]))
     assert deriver.run(AS_OF_MS).failed == 0
     assert findings(store) == expected
-    assert (True in quiet) == (held_s > 0)
+    assert bool(quiet) == (held_s > 0)
     with store.read() as conn:
         assert conn.execute(select(dirty)).all() == []
 

@@ -1,6 +1,6 @@
 """Cases folded: most at one glance, for nothing can have happened to them, the rest one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -17,7 +17,7 @@ from greenhaul_cloud.fold.readings import REACH_MS, ReadingWindow
 from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
 from greenhaul_protocols.times import TIME_MS_MAX
 
-# Ten minutes before a change nearly always have an anchor (`fold/readings.py`), a day more so.
+# Minutes before a change mostly have an anchor (`fold/readings.py`), a day nearly always.
 LOOK_BACK_MS = 86_400_000
 
 
@@ -44,31 +44,41 @@ def fold_cases(
     """Fold each of a group. One that raises does not hold up the others."""
     since_ms = {case.vehicle_id: case.first_ms - LOOK_BACK_MS for case in cases}
     stored = load_folds(conn, since_ms, wanting_fences(fences.index))
-    held = [case for case in cases if case.is_held]
-    tracks = load_tracks(conn, [case.part_from(_low_ms(case)) for case in held])
-    touched = touched_fences(Fleet.of(tracks), fences.index)
-    loud = [case for case in cases if not case.is_held]
-    for number, (case, track) in enumerate(zip(held, tracks, strict=True)):
-        near = touched.get(number, set())
-        if _is_quiet(case, stored[case.vehicle_id], near, wanting_fences(fences.index)):
+    quiet = _quiet_of(conn, cases, stored, fences)
+    loud = []
+    for case in cases:
+        if case.vehicle_id in quiet:
             # readings ahead of the clock keep away, too: none need be waited for
-            yield _told(case, VehicleRefold({}, len(track)), None)
+            yield _told(case, VehicleRefold({}, quiet[case.vehicle_id]), None)
         else:
             loud.append(case)
     yield from _refold_all(conn, loud, stored, fences)
+
+
+def _quiet_of(
+    conn: Connection, cases: Sequence[Case], stored: Mapping[str, Folds], fences: FenceSet
+) -> dict[str, int]:
+    """Vehicles to which nothing can have happened, with how many readings say so: no stay was going
+    on, and the truck keeps away from all that binds it."""
+    asked = [case for case in cases if case.is_held and _was_away(case, stored[case.vehicle_id])]
+    tracks = load_tracks(conn, [case.part_from(_low_ms(case)) for case in asked])
+    touched = touched_fences(Fleet.of(tracks), fences.index)
+    wanting = wanting_fences(fences.index)
+    found = {}
+    for number, (case, track) in enumerate(zip(asked, tracks, strict=True)):
+        near = (touched.get(number, set()) | wanting) & case.windows.keys()
+        if not any(case.windows[fence_id] for fence_id in near):
+            found[case.vehicle_id] = len(track)
+    return found
 
 
 def _low_ms(case: Case) -> int:
     return ALWAYS_MS if case.before_ms is None else case.before_ms
 
 
-def _is_quiet(case: Case, stored: Folds, near: set[str], wanting: frozenset[str]) -> bool:
-    """Whether nothing can have happened: no stay was going on at the last reading before the
-    changes or later, and from there on the truck keeps away from all that binds it. So that
-    reading is an anchor outside, and so are all that follow."""
-    windows = case.windows
-    if any(windows[fence_id] for fence_id in (near | wanting) & windows.keys()):
-        return False
+def _was_away(case: Case, stored: Folds) -> bool:
+    """Whether no stay was going on at the last reading before the changes, or later: if the truck
+    keeps away from there on, that reading is an anchor outside, and so are all that follow."""
     from_ms = case.first_ms if case.before_ms is None else case.before_ms
     if from_ms < case.first_ms - LOOK_BACK_MS:
         return False  # what ended since then was not loaded

@@ -6,8 +6,8 @@ from greenhaul_cloud.fences.model import ALWAYS_MS
 from greenhaul_cloud.fold.track import Track
 
 # How far one first looks beyond a change, and by what factor more each time that is not enough.
-# Ten minutes hold some sixty readings of a moving truck: nearly always an anchor among them.
-REACH_MS = 600_000
+# Three minutes hold six to two hundred readings of a moving truck: mostly an anchor among them.
+REACH_MS = 180_000
 REACH_GROWTH = 4
 
 

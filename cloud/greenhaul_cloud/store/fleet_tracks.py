@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Select, func, select
+from sqlalchemy import Connection, Integer, Select, func, literal_column, select, true
 
 from greenhaul_cloud.store.asking import Asked
 from greenhaul_cloud.store.leading import leading
@@ -124,12 +124,18 @@ def _edges(conn: Connection, parts: Sequence[Part], edge: str) -> list[list[int]
 @lru_cache(maxsize=4)
 def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
     asked = _ASKED.table(dialect)
-    return select(
-        asked.c.n,
-        time_ms_of(dialect, position.c.device_time),
+    columns = (
+        time_ms_of(dialect, position.c.device_time).label("time_ms"),
         position.c.digest,
         *(position.c[name] for name in fields),
-    ).join(position, is_on_track(asked.c.source, asked.c.low, asked.c.high))
+    )
+    is_asked = is_on_track(asked.c.source, asked.c.low, asked.c.high)
+    if dialect != "postgresql":
+        return select(asked.c.n, *columns).join(position, is_asked)
+    # span by span, through the index: PostgreSQL knows too little of an array of spans, and would
+    # rather read the whole table; the OFFSET keeps it from making a join of this
+    span = select(*columns).where(is_asked).offset(literal_column("0")).lateral("span")
+    return select(asked.c.n, *span.c).join(span, true())
 
 
 @lru_cache(maxsize=4)
