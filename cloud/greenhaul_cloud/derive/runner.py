@@ -110,9 +110,10 @@ class Deriver:
                 seed_calendar(conn, self._calendar, now_ms)
             self._is_seeded = True
         with self._claimed(Space.HAND_OVER, {0}) as ours:
-            if ours:
+            from_id: int | None = 0 if ours else None
+            while from_id is not None:
                 with self._store.write() as conn:
-                    hand_over_sources(conn, now_ms)
+                    from_id = hand_over_sources(conn, now_ms, from_id)
 
     def _fold_some(
         self, marks: Sequence[_Mark], now_ms: int, is_stopping: Callable[[], bool]

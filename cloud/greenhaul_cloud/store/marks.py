@@ -24,6 +24,8 @@ LEAD_GAP_MS = 30_000
 APART_MS = 300_000
 # Marks deleted by one statement; both engines take more parameters.
 _MARKS_MAX = 1_000
+# Marks of sources handed over at a time, some milliseconds; far more than one source has.
+_MARKS_HANDED_OVER = 250
 
 # A subject's marks: one of what reaches into the last hour, and of what lies before a few, by the
 # hour in which it begins. More would be looked up more often than they spare readings.
@@ -96,16 +98,21 @@ def _rows(
     ]
 
 
-def hand_over_sources(conn: Connection, now_ms: int) -> None:
+def hand_over_sources(conn: Connection, now_ms: int, from_id: int = 0) -> int | None:
     """Turn marks of sources into marks of the vehicles they were bound to at those times.
 
-    Marks of unclaimed sources end here: a binding made later marks its vehicle itself.
+    Marks of unclaimed sources end here: a binding made later marks its vehicle itself. Takes some,
+    from a source id on, for who would widen them waits until this is committed; from which id on
+    there may be more, None when there are none.
     """
-    marked = conn.execute(
-        select(dirty).where(dirty.c.source_id.is_not(None)).order_by(dirty.c.source_id)
-    ).all()
+    columns = dirty.c
+    # one that another transaction has locked is about to widen: it is taken next time
+    chosen = select(columns.id).where(columns.source_id >= from_id)
+    chosen = chosen.order_by(columns.source_id).limit(_MARKS_HANDED_OVER)
+    taken = delete(dirty).where(columns.id.in_(chosen.with_for_update(skip_locked=True)))
+    marked = conn.execute(taken.returning(*columns)).all()
     if not marked:
-        return
+        return None
     by_source: dict[int, list[Any]] = {}
     for row in marked:
         by_source.setdefault(row.source_id, []).append(row)
@@ -113,7 +120,7 @@ def hand_over_sources(conn: Connection, now_ms: int) -> None:
     for bound in conn.execute(
         select(
             binding.c.source_id, binding.c.vehicle_id, binding.c.valid_from, binding.c.valid_to
-        ).where(binding.c.source_id.in_(select(dirty.c.source_id)))
+        ).where(binding.c.source_id.in_(by_source))
     ):
         until_ms = TIME_MS_MAX if bound.valid_to is None else bound.valid_to
         for mark in by_source.get(bound.source_id, []):
@@ -121,7 +128,7 @@ def hand_over_sources(conn: Connection, now_ms: int) -> None:
             if from_ms <= to_ms:
                 marks.append((bound.vehicle_id, from_ms, to_ms, mark.marked_at))
     _VEHICLES.run(conn, _rows(marks, now_ms))
-    forget(conn, [(row.id, row.revision) for row in marked])
+    return max(by_source) if len(marked) >= _MARKS_HANDED_OVER else None
 
 
 def forget(conn: Connection, seen: Sequence[tuple[int, int]]) -> None:
