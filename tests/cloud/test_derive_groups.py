@@ -14,6 +14,7 @@ from greenhaul_cloud.derive import cases, folding
 from greenhaul_cloud.derive.results import FoldWriter
 from greenhaul_cloud.derive.runner import Deriver, derive_once
 from greenhaul_cloud.fold.refold import refold
+from greenhaul_cloud.store import marks
 from greenhaul_cloud.store.bindings import bind
 from greenhaul_cloud.store.engine import Store, open_store
 from greenhaul_cloud.store.fences import put_fence
@@ -114,6 +115,7 @@ def test_each_of_a_group_is_folded_as_if_alone(
     assert len(expected[0]) > VEHICLES
 
     monkeypatch.setattr(folding, "LOOK_BACK_MS", 600_000)
+    monkeypatch.setattr(marks, "_MARKS_HANDED_OVER", 2)
     monkeypatch.setattr(cases, "HELD_S_MAX", held_s)
     monkeypatch.setattr(cases, "VEHICLE_S_MAX", held_s)
     prepare(kit, store)
