@@ -151,7 +151,8 @@ def _measured(conn: Connection, cases: Sequence[Case]) -> list[Case]:
     """The cases with what they say of their tracks."""
     before = last_of(conn, [Part(case.bounds, TIME_MS_MIN, case.first_ms) for case in cases])
     newest = newest_of(conn, sorted({one.source_id for case in cases for one in case.bounds}))
-    low = [case.first_ms if at is None else at for case, at in zip(cases, before, strict=True)]
+    # between a truck's last reading before the changes and these, a night maybe, there are none
+    low = [case.first_ms for case in cases]
     # a mark may begin long before the first reading
     early = [n for n, case in enumerate(cases) if _size_s(case, low[n], newest) > VEHICLE_S_MAX]
     first = first_of(conn, [cases[n].part_from(low[n]) for n in early])
