@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 HELD_S_MAX = 500_000
 VEHICLE_S_MAX = 50_000
 UNCHANGED_S_MAX = 7_200
+# Vehicles read bit by bit that are folded in one go: each may take seconds, and all of them share
+# what it takes to open a group.
+UNHELD_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,17 @@ def open_cases(
 
 
 def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
-    """Cases whose tracks can be held at a time; one whose track is not held stands alone."""
+    """Cases whose tracks can be held at a time, the small ones first; then, a few at a time, those
+    whose tracks are not held."""
     group: list[Case] = []
     size_s = 0.0
     for case in sorted(cases, key=lambda case: (not case.is_held, case.size_s)):
-        if group and (size_s + case.size_s > HELD_S_MAX or not case.is_held):
+        held_s = case.size_s if case.is_held else HELD_S_MAX / UNHELD_MAX
+        if group and size_s + held_s > HELD_S_MAX:
             yield group
             group, size_s = [], 0.0
         group.append(case)
-        size_s += case.size_s
+        size_s += held_s
     if group:
         yield group
 
