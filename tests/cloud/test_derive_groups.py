@@ -97,9 +97,9 @@ def findings(store: Store) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(("seed", "held_s"), [(1, 200_000), (2, 9_000), (3, 0)])
+@pytest.mark.parametrize(("seed", "held"), [(1, 200_000), (2, 60), (3, 0)])
 def test_each_of_a_group_is_folded_as_if_alone(
-    kit: Kit, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, held_s: int
+    kit: Kit, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, held: int
 ) -> None:
     """In any order, in pieces, with tracks held for all, for a few at a time, and for none."""
     rng = random.Random(seed)
@@ -116,8 +116,8 @@ def test_each_of_a_group_is_folded_as_if_alone(
 
     monkeypatch.setattr(folding, "LOOK_BACK_MS", 600_000)
     monkeypatch.setattr(marks, "_MARKS_HANDED_OVER", 2)
-    monkeypatch.setattr(cases, "HELD_S_MAX", held_s)
-    monkeypatch.setattr(cases, "VEHICLE_S_MAX", held_s)
+    for limit in ("HELD_MAX", "VEHICLE_MAX", "UNCHANGED_MAX"):
+        monkeypatch.setattr(cases, limit, held)
     prepare(kit, store)
     quiet: set[str] = set()
     quiet_of = folding._quiet_of
@@ -137,7 +137,7 @@ def test_each_of_a_group_is_folded_as_if_alone(
         deriver.run(max(reading.device_time_ms for reading in readings[: at + size]))
     assert deriver.run(AS_OF_MS).failed == 0
     assert findings(store) == expected
-    assert bool(quiet) == (held_s > 0)
+    assert bool(quiet) == (held > 0)
     with store.read() as conn:
         assert conn.execute(select(dirty)).all() == []
 

@@ -10,19 +10,18 @@ from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
 from greenhaul_cloud.derive.inputs import FenceSet, VehicleWindows, attributes_of_many
 from greenhaul_cloud.fold.readings import REACH_MS
 from greenhaul_cloud.fold.windows import Interval
-from greenhaul_cloud.store.fleet_tracks import Part, first_of, last_of, newest_of
+from greenhaul_cloud.store.fleet_tracks import Part, how_many, last_of, newest_of
 from greenhaul_cloud.store.tables import dirty, fold_state
 from greenhaul_cloud.store.tracks import Bound, sources_of
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time
 
 log = logging.getLogger(__name__)
 
-# Tracks held in memory at a time, in seconds of device time: nearly as many readings at most, some
-# 70 bytes each. What one vehicle has to fold anew beyond its share is read bit by bit; and so is a
-# change long ago, rather than all that came since.
-HELD_S_MAX = 500_000
-VEHICLE_S_MAX = 50_000
-UNCHANGED_S_MAX = 7_200
+# Readings held in memory at a time, some 70 bytes each. What one vehicle has to fold anew beyond
+# its share is read bit by bit; and so is a change long ago, rather than all that came since.
+HELD_MAX = 500_000
+VEHICLE_MAX = 50_000
+UNCHANGED_MAX = 7_200
 # Vehicles read bit by bit that are folded in one go: each may take seconds, and all of them share
 # what it takes to open a group.
 UNHELD_MAX = 20
@@ -43,7 +42,9 @@ class Case:
     """A vehicle to fold.
 
     changes: closed spans to fold anew, what time alone has uncovered among them. before_ms: its
-    last reading before them, if there is one. size_s: how long a track that is, of all sources.
+    last reading before them, if there is one. readings: how many are to be expected from the
+    changes on, of all sources; changed: how many of them in the changes. Of more than a vehicle's
+    share it is only known that they are more.
     """
 
     vehicle_id: str
@@ -55,7 +56,8 @@ class Case:
     frozen_before_ms: int
     changes: Sequence[Interval]
     before_ms: int | None = None
-    size_s: float = 0.0
+    readings: int = 0
+    changed: int = 0
 
     @property
     def first_ms(self) -> int:
@@ -65,8 +67,7 @@ class Case:
     @property
     def is_held(self) -> bool:
         """Whether its track is held from the changes on, in one with those of others."""
-        changed_s = sum(last_ms - first_ms for first_ms, last_ms in self.changes) / 1000
-        return self.size_s <= min(VEHICLE_S_MAX, changed_s + UNCHANGED_S_MAX)
+        return self.readings <= min(VEHICLE_MAX, self.changed + UNCHANGED_MAX)
 
     def part_from(self, from_ms: int) -> Part:
         """The vehicle's track from an instant on."""
@@ -112,14 +113,14 @@ def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
     """Cases whose tracks can be held at a time, the small ones first; then, a few at a time, those
     whose tracks are not held."""
     group: list[Case] = []
-    size_s = 0.0
-    for case in sorted(cases, key=lambda case: (not case.is_held, case.size_s)):
-        held_s = case.size_s if case.is_held else HELD_S_MAX / UNHELD_MAX
-        if group and size_s + held_s > HELD_S_MAX:
+    size = 0
+    for case in sorted(cases, key=lambda case: (not case.is_held, case.readings)):
+        held = case.readings if case.is_held else HELD_MAX // UNHELD_MAX
+        if group and size + held > HELD_MAX:
             yield group
-            group, size_s = [], 0.0
+            group, size = [], 0
         group.append(case)
-        size_s += held_s
+        size += held
     if group:
         yield group
 
@@ -153,22 +154,31 @@ def _changes(marks: Sequence[Mark], last_as_of_ms: int | None, as_of_ms: int) ->
 
 
 def _measured(conn: Connection, cases: Sequence[Case]) -> list[Case]:
-    """The cases with what they say of their tracks."""
+    """The cases with what they say of their tracks: of long ones the readings are counted, for a
+    mark may begin before the first of them, and a truck may be silent for a night or send every
+    half minute."""
     before = last_of(conn, [Part(case.bounds, TIME_MS_MIN, case.first_ms) for case in cases])
     newest = newest_of(conn, sorted({one.source_id for case in cases for one in case.bounds}))
-    # between a truck's last reading before the changes and these, a night maybe, there are none
-    low = [case.first_ms for case in cases]
-    # a mark may begin long before the first reading
-    early = [n for n, case in enumerate(cases) if _size_s(case, low[n], newest) > VEHICLE_S_MAX]
-    first = first_of(conn, [cases[n].part_from(low[n]) for n in early])
-    for n, first_ms in zip(early, first, strict=True):
-        low[n] = TIME_MS_MAX if first_ms is None else first_ms
-    return [
-        replace(case, before_ms=before_ms, size_s=_size_s(case, low_ms, newest))
-        for case, before_ms, low_ms in zip(cases, before, low, strict=True)
+    short = [_seconds(case, newest) for case in cases]
+    measured = [
+        replace(case, before_ms=before_ms, readings=seconds, changed=seconds)
+        for case, before_ms, seconds in zip(cases, before, short, strict=True)
     ]
+    long = [n for n, seconds in enumerate(short) if seconds > UNCHANGED_MAX]
+    parts = [cases[n].part_from(cases[n].first_ms) for n in long]
+    readings = how_many(conn, parts, VEHICLE_MAX + 1)
+    spans = [(n, first_ms, last_ms + 1) for n in long for first_ms, last_ms in cases[n].changes]
+    parts = [Part(cases[n].bounds, max(low, TIME_MS_MIN), high) for n, low, high in spans]
+    changed = dict.fromkeys(long, 0)
+    for (n, _, _), count in zip(spans, how_many(conn, parts, VEHICLE_MAX + 1), strict=True):
+        changed[n] += count
+    for n, count in zip(long, readings, strict=True):
+        measured[n] = replace(measured[n], readings=count, changed=changed[n])
+    return measured
 
 
-def _size_s(case: Case, low_ms: int, newest: Mapping[int, int]) -> float:
+def _seconds(case: Case, newest: Mapping[int, int]) -> int:
+    """How long a track that is, of all sources: nearly as many readings at most."""
+    low_ms = case.first_ms
     ends = (newest.get(bound.source_id, low_ms) for bound in case.bounds)
-    return sum(max(end_ms - low_ms + REACH_MS, 0) / 1000 for end_ms in ends)
+    return sum(max(end_ms - low_ms + REACH_MS, 0) // 1000 for end_ms in ends)

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Select, func, literal_column, select, true
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
 from greenhaul_cloud.store.asking import Asked
 from greenhaul_cloud.store.leading import leading
@@ -72,14 +81,24 @@ def _of_leading(part: Part, tables: Sequence[Columns], fields: int) -> Columns:
     return [column[order] for column in columns]
 
 
-def first_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
-    """Of each part the device time of its first reading."""
-    return [min(edges, default=None) for edges in _edges(conn, parts, "first")]
-
-
 def last_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
     """Of each part the device time of its last reading."""
-    return [max(edges, default=None) for edges in _edges(conn, parts, "last")]
+    found: list[int | None] = [None for _ in parts]
+    for number, time_ms in conn.execute(_last_query(conn.dialect.name), _asked(conn, parts)):
+        if time_ms is not None:
+            found[number] = max(int(time_ms), found[number] or int(time_ms))
+    return found
+
+
+def how_many(conn: Connection, parts: Sequence[Part], at_most: int) -> list[int]:
+    """Of each part how many positions its sources hold, those among them that are not on the track;
+    of each source no more are counted than told."""
+    found = [0 for _ in parts]
+    if parts:
+        query = _count_query(conn.dialect.name)
+        for number, count in conn.execute(query, {**_asked(conn, parts), "at_most": at_most}):
+            found[number] += count
+    return found
 
 
 def newest_of(conn: Connection, source_ids: Sequence[int]) -> dict[int, int]:
@@ -105,20 +124,15 @@ def _load(
     return [[column[low:high] for column in columns] for low, high in pairwise(borders)]
 
 
-def _edges(conn: Connection, parts: Sequence[Part], edge: str) -> list[list[int]]:
-    """Of each part, by source, the device time of its first or last reading, if there is one."""
-    found: list[list[int]] = [[] for _ in parts]
-    rows = [
-        (number, *span_of(bound, part.from_ms, part.to_ms))
-        for number, part in enumerate(parts)
-        for bound in part.bounds
-    ]
-    if rows:
-        query = _edge_query(conn.dialect.name, edge)
-        for number, time_ms in conn.execute(query, _ASKED.values(conn, rows)):
-            if time_ms is not None:
-                found[number].append(int(time_ms))
-    return found
+def _asked(conn: Connection, parts: Sequence[Part]) -> dict[str, Any]:
+    return _ASKED.values(
+        conn,
+        [
+            (number, *span_of(bound, part.from_ms, part.to_ms))
+            for number, part in enumerate(parts)
+            for bound in part.bounds
+        ],
+    )
 
 
 @lru_cache(maxsize=4)
@@ -138,14 +152,24 @@ def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
     return select(asked.c.n, *span.c).join(span, true())
 
 
-@lru_cache(maxsize=4)
-def _edge_query(dialect: str, edge: str) -> Select[Any]:
+@lru_cache(maxsize=2)
+def _last_query(dialect: str) -> Select[Any]:
     asked = _ASKED.table(dialect)
-    time = position.c.device_time
-    found = select(func.min(time) if edge == "first" else func.max(time)).where(
-        is_on_track(asked.c.source, asked.c.low, asked.c.high)
-    )
-    return select(asked.c.n, time_ms_of(dialect, found.scalar_subquery()))
+    is_asked = is_on_track(asked.c.source, asked.c.low, asked.c.high)
+    last = select(func.max(position.c.device_time)).where(is_asked).scalar_subquery()
+    return select(asked.c.n, time_ms_of(dialect, last))
+
+
+@lru_cache(maxsize=2)
+def _count_query(dialect: str) -> Select[Any]:
+    asked = _ASKED.table(dialect)
+    time = position.c.device_time  # and nothing that the key does not hold
+    some: Select[Any] = select(literal_column("1")).select_from(position).correlate(asked)
+    some = some.where(position.c.source_id == asked.c.source)
+    some = some.where(time >= asked.c.low, time < asked.c.high)
+    some = some.limit(bindparam("at_most", type_=Integer))
+    count = select(func.count()).select_from(some.subquery("some"))
+    return select(asked.c.n, count.scalar_subquery()).select_from(asked)
 
 
 def _columns(rows: Sequence[Any], fields: int) -> Columns:
