@@ -10,6 +10,7 @@ from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
 from greenhaul_cloud.derive.inputs import FenceSet, VehicleWindows, attributes_of_many
 from greenhaul_cloud.fold.readings import REACH_MS
 from greenhaul_cloud.fold.windows import Interval
+from greenhaul_cloud.store.asking import among
 from greenhaul_cloud.store.fleet_tracks import Part, how_many, last_of, newest_of
 from greenhaul_cloud.store.tables import dirty, fold_state
 from greenhaul_cloud.store.tracks import Bound, sources_of
@@ -128,7 +129,7 @@ def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
 def as_of_states(conn: Connection, vehicle_ids: Sequence[str]) -> dict[str, int]:
     """Up to when each vehicle was folded; one that never was is left out."""
     query = select(fold_state.c.vehicle_id, fold_state.c.as_of)
-    rows = conn.execute(query.where(fold_state.c.vehicle_id.in_(vehicle_ids)))
+    rows = conn.execute(query.where(among(conn, fold_state.c.vehicle_id, vehicle_ids)))
     return {row.vehicle_id: row.as_of for row in rows}
 
 
@@ -136,7 +137,7 @@ def _marks_of(conn: Connection, vehicle_ids: Sequence[str]) -> dict[str, list[Ma
     columns = dirty.c
     query = select(
         columns.vehicle_id, columns.id, columns.from_time, columns.to_time, columns.revision
-    ).where(columns.vehicle_id.in_(vehicle_ids))
+    ).where(among(conn, columns.vehicle_id, vehicle_ids))
     found: dict[str, list[Mark]] = {}
     for vehicle_id, *mark in conn.execute(query.order_by(columns.vehicle_id, columns.from_time)):
         found.setdefault(vehicle_id, []).append(Mark(*mark))

@@ -14,6 +14,7 @@ from greenhaul_cloud.fences.rules import hours_of
 from greenhaul_cloud.fold.windows import Interval, Window, joined, scope_of, windows_of
 from greenhaul_cloud.hours.calendar import CHINA, Calendar
 from greenhaul_cloud.hours.expression import depends_on_weekdays
+from greenhaul_cloud.store.asking import among
 from greenhaul_cloud.store.calendars import calendar_state, load_calendar
 from greenhaul_cloud.store.fences import fence_changes, fences_state, load_fences
 from greenhaul_cloud.store.tables import vehicle_attributes
@@ -138,7 +139,7 @@ def attributes_of_many(
 ) -> dict[str, list[AttributeSpan]]:
     """What each vehicle is, without a break; before its first entry nothing is known."""
     columns = vehicle_attributes.c
-    query = select(vehicle_attributes).where(columns.vehicle_id.in_(vehicle_ids))
+    query = select(vehicle_attributes).where(among(conn, columns.vehicle_id, vehicle_ids))
     rows = conn.execute(query.order_by(columns.vehicle_id, columns.valid_from)).mappings()
     found: dict[str, list[AttributeSpan]] = {
         vehicle_id: [(ALWAYS_MS, NEVER_MS, Attributes())] for vehicle_id in vehicle_ids

@@ -9,6 +9,7 @@ from greenhaul_cloud.derive.cases import as_of_states
 from greenhaul_cloud.derive.folding import Folded
 from greenhaul_cloud.derive.inputs import FenceSet
 from greenhaul_cloud.derive.results import FoldWriter
+from greenhaul_cloud.store.asking import among
 from greenhaul_cloud.store.engine import Store
 from greenhaul_cloud.store.marks import forget
 from greenhaul_cloud.store.statements import Upsert, insert_into
@@ -40,7 +41,7 @@ def write_folds(store: Store, folds: Sequence[Folded], fences: FenceSet, now_ms:
         news = [row for fold in ours for row in _write(conn, fold, fences, now_ms)]
         _STATES.run(conn, [(f.case.vehicle_id, f.case.as_of_ms, f.due_ms) for f in ours])
         names = [fold.case.vehicle_id for fold in ours]
-        conn.execute(delete(fold_failure).where(fold_failure.c.vehicle_id.in_(names)))
+        conn.execute(delete(fold_failure).where(among(conn, fold_failure.c.vehicle_id, names)))
         forget(conn, [(mark.mark_id, mark.revision) for fold in ours for mark in fold.case.marks])
         if news:
             store.driver.lock_feed(conn)

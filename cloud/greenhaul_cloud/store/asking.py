@@ -1,10 +1,10 @@
 """What many subjects are asked, as one table: a statement for all instead of one for each."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, bindparam, column, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, any_, bindparam, column, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import String, TypeEngine
 
@@ -48,3 +48,12 @@ class Asked:
         arrays = map(list, zip(*rows, strict=True)) if rows else ([] for _ in self._columns)
         names = (f"{self._name}_{key}" for key in self._columns)
         return dict(zip(names, arrays, strict=True))
+
+
+def among(conn: Connection, column: ColumnElement[Any], values: Collection[Any]) -> Any:
+    """Whether a column is one of many values, as one parameter: one statement whatever their
+    number, which neither SQLAlchemy nor the database prepares again."""
+    if conn.dialect.name == "postgresql":
+        return column == any_(bindparam(None, list(values), type_=postgresql.ARRAY(column.type)))
+    each = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(each.c.value))

@@ -3,23 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
+    Double,
     Integer,
+    LargeBinary,
     Select,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
     true,
 )
 
-from greenhaul_cloud.store.asking import Asked
+from greenhaul_cloud.store.asking import Asked, among
 from greenhaul_cloud.store.leading import leading
 from greenhaul_cloud.store.marks import LEAD_GAP_MS
 from greenhaul_cloud.store.schema import Instant
@@ -104,7 +109,7 @@ def how_many(conn: Connection, parts: Sequence[Part], at_most: int) -> list[int]
 def newest_of(conn: Connection, source_ids: Sequence[int]) -> dict[int, int]:
     """Device time of each source's newest position; a source without one is left out."""
     query = select(latest.c.source_id, latest.c.device_time)
-    rows = conn.execute(query.where(latest.c.source_id.in_(source_ids)))
+    rows = conn.execute(query.where(among(conn, latest.c.source_id, source_ids)))
     return {row.source_id: row.device_time for row in rows}
 
 
@@ -115,8 +120,11 @@ def _load(
     query = _rows_query(conn.dialect.name, tuple(fields))
     rows = [(number, *span) for number, span in enumerate(spans)]
     result = conn.execute(query, _ASKED.values(conn, rows))
-    chunks = [_columns(some, len(fields)) for some in ([], *result.partitions(_ROWS_MAX))]
-    columns = [np.concatenate(column) for column in zip(*chunks, strict=True)]
+    if conn.dialect.name == "postgresql":
+        columns = _unpacked(result.one())
+    else:
+        chunks = [_columns(some, len(fields)) for some in ([], *result.partitions(_ROWS_MAX))]
+        columns = [np.concatenate(column) for column in zip(*chunks, strict=True)]
     number, time_ms, digest = columns[:_KEYS]
     order = np.lexsort((digest, time_ms, number))
     columns = [column[order] for column in columns[1:]]
@@ -149,7 +157,9 @@ def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
     # span by span, through the index: PostgreSQL knows too little of an array of spans, and would
     # rather read the whole table; the OFFSET keeps it from making a join of this
     span = select(*columns).where(is_asked).offset(literal_column("0")).lateral("span")
-    return select(asked.c.n, *span.c).join(span, true())
+    rows = select(asked.c.n, *span.c).join(span, true()).subquery("rows")
+    return select(*map(_packed, rows.c[:_KEYS], repeat(BigInteger)),
+                  *map(_packed, rows.c[_KEYS:], repeat(Double)))  # fmt: skip
 
 
 @lru_cache(maxsize=2)
@@ -170,6 +180,23 @@ def _count_query(dialect: str) -> Select[Any]:
     some = some.limit(bindparam("at_most", type_=Integer))
     count = select(func.count()).select_from(some.subquery("some"))
     return select(asked.c.n, count.scalar_subquery()).select_from(asked)
+
+
+def _packed(column: ColumnElement[Any], kind: type[BigInteger | Double[Any]]) -> ColumnElement[Any]:
+    """All values of a column in one, as PostgreSQL sends numbers: a row has no cost of its own."""
+    value: ColumnElement[Any] = cast(column, kind)
+    if kind is BigInteger:
+        sent = func.int8send(value)
+    else:
+        sent = func.float8send(func.coalesce(value, literal_column("'NaN'::float8")))
+    return func.string_agg(sent, literal_column("''::bytea"), type_=LargeBinary)
+
+
+def _unpacked(row: Sequence[bytes | None]) -> Columns:
+    """Columns as `_packed` them; null stands for no row at all."""
+    kinds = [">i8"] * _KEYS + [">f8"] * (len(row) - _KEYS)
+    columns = (np.frombuffer(data or b"", kind) for data, kind in zip(row, kinds, strict=True))
+    return [column.astype(column.dtype.newbyteorder("=")) for column in columns]
 
 
 def _columns(rows: Sequence[Any], fields: int) -> Columns:

@@ -9,8 +9,18 @@ of their own: a truck that sends yesterday's readings beside today's has nothing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, case, delete, literal_column, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    literal_column,
+    select,
+)
 
+from greenhaul_cloud.store.asking import Asked, among
 from greenhaul_cloud.store.statements import Upsert
 from greenhaul_cloud.store.tables import binding, dirty
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN
@@ -22,8 +32,6 @@ Subject = TypeVar("Subject", int, str)
 LEAD_GAP_MS = 30_000
 # Changes nearer to each other than this are marked as one: folds would share their readings.
 APART_MS = 300_000
-# Marks deleted by one statement; both engines take more parameters.
-_MARKS_MAX = 1_000
 # Marks of sources handed over at a time, some milliseconds; far more than one source has.
 _MARKS_HANDED_OVER = 250
 
@@ -63,6 +71,7 @@ def _widening(subject: str) -> Upsert:
     )
 
 
+_SEEN = Asked("seen", {"id": BigInteger, "revision": BigInteger})
 _SOURCES, _VEHICLES = _widening("source_id"), _widening("vehicle_id")
 
 
@@ -120,7 +129,7 @@ def hand_over_sources(conn: Connection, now_ms: int, from_id: int = 0) -> int | 
     for bound in conn.execute(
         select(
             binding.c.source_id, binding.c.vehicle_id, binding.c.valid_from, binding.c.valid_to
-        ).where(binding.c.source_id.in_(by_source))
+        ).where(among(conn, binding.c.source_id, by_source))
     ):
         until_ms = TIME_MS_MAX if bound.valid_to is None else bound.valid_to
         for mark in by_source.get(bound.source_id, []):
@@ -134,9 +143,9 @@ def hand_over_sources(conn: Connection, now_ms: int, from_id: int = 0) -> int | 
 def forget(conn: Connection, seen: Sequence[tuple[int, int]]) -> None:
     """Remove the marks, given as (id, revision), that have not widened since they were seen."""
     columns = dirty.c
-    for at in range(0, len(seen), _MARKS_MAX):
-        is_seen = tuple_(columns.id, columns.revision).in_(seen[at : at + _MARKS_MAX])
-        # one that another transaction has locked is about to widen, and stays
-        query = select(columns.id).where(is_seen).with_for_update(skip_locked=True)
-        ids = conn.execute(query).scalars().all()
-        conn.execute(delete(dirty).where(columns.id.in_(ids)))
+    asked = _SEEN.table(conn.dialect.name)
+    is_seen = and_(columns.id == asked.c.id, columns.revision == asked.c.revision)
+    # one that another transaction has locked is about to widen, and stays
+    query = select(columns.id).join(asked, is_seen).with_for_update(of=dirty, skip_locked=True)
+    ids = conn.execute(query, _SEEN.values(conn, seen)).scalars().all()
+    conn.execute(delete(dirty).where(among(conn, columns.id, ids)))

@@ -20,6 +20,7 @@ from sqlalchemy import (
     true,
 )
 
+from greenhaul_cloud.store.asking import among
 from greenhaul_cloud.store.leading import leading
 from greenhaul_cloud.store.marks import LEAD_GAP_MS
 from greenhaul_cloud.store.newest import FOLDABLE
@@ -90,7 +91,7 @@ def sources_of(
         select(binding, source.c.name)
         .join(source, source.c.id == binding.c.source_id)
         .where(
-            binding.c.vehicle_id.in_(vehicle_ids),
+            among(conn, binding.c.vehicle_id, vehicle_ids),
             binding.c.valid_from < to_ms,
             or_(binding.c.valid_to.is_(None), binding.c.valid_to > from_ms),
         )
