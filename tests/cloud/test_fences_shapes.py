@@ -81,6 +81,27 @@ def test_a_circle_is_crossed_where_it_is_not_where_a_polygon_would_be() -> None:
         assert abs(at) == pytest.approx(5_000, abs=0.2)
 
 
+@pytest.mark.parametrize("radius_m", [100.0, 5_000.0])
+def test_a_circle_among_others_is_met_all_around(radius_m: float) -> None:
+    """Where many edges make a fine grid, steps of 20 m across the border."""
+    others = []
+    for number in range(400):
+        place = list(degrees(number % 20 * 800.0 - 8_000, number // 20 * 800.0 - 8_000))
+        one = circle(50.0, id=f"other{number}", hysteresis_m=0)
+        one["geometry"]["coordinates"] = place
+        others.append(parse_feature(one))
+    version = parse_feature(circle(radius_m, hysteresis_m=0))
+    index = FenceIndex([version, *others])
+    missed = []
+    for angle in np.linspace(0, 2 * math.pi, 721).tolist():
+        way = [np.exp(1j * angle) * (radius_m + off_m) for off_m in (-10, 10)]
+        longitude, latitude = np.array([degrees(p.real, p.imag) for p in way]).T
+        _, part, after = index.survey(longitude, latitude, np.ones(1, bool)).cuts(0)
+        if after.tolist() != [IN_FAR, OUT_FAR] or abs(part[-1] - 0.5) > 0.02:
+            missed.append(angle)
+    assert not missed
+
+
 def test_a_tangent_does_not_enter_a_circle() -> None:
     version = parse_feature(circle(100, confirm_s=0, hysteresis_m=0))
     beside = track([(0, -500, 100.01), (100, 500, 100.01)])

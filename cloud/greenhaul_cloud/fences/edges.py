@@ -28,6 +28,7 @@ EDGE_CLEARANCE_M = 0.001
 
 # A circle is looked up by so many arcs: one box around it all would hold everything inside.
 _ARCS = 16
+_SAGITTA = 1 - np.cos(np.pi / _ARCS)  # of the radius
 
 _DEGREES_MIN = 1e-9  # a plane at a pole has no east; nothing is judged there, nor divided by zero
 
@@ -68,7 +69,9 @@ class Edges:
         self._start = self.to_metres(start[:, 0] + 1j * start[:, 1], self._slot)
         ends = self.to_metres(end[:, 0] + 1j * end[:, 1], self._slot)
         self._along = ends - self._start
-        reach_m = 1.001 * self.hysteresis_m[self._slot] + 0.01
+        # an arc leaves the diagonal of its box by its sagitta, in the middle
+        arc_m = np.where(self._is_arc, self._radius_m[self._slot] * _SAGITTA, 0.0)
+        reach_m = 1.001 * (self.hysteresis_m[self._slot] + arc_m) + 0.01
         scale = self._scale[self._slot]
         margin = np.stack((reach_m / scale.real, reach_m / scale.imag), axis=1)
         self._occupancy = Occupancy(start, end, margin)
