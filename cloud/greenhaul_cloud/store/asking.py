@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, any_, bindparam, column, func, select
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import String, TypeEngine
+
+from greenhaul_cloud.store.postgres_arrays import Array
 
 
 class Asked:
@@ -22,10 +23,7 @@ class Asked:
         """columns: their types by name."""
         self._name = name
         self._columns = tuple(columns)
-        arrays = (
-            bindparam(f"{name}_{key}", type_=postgresql.ARRAY(kind))
-            for key, kind in columns.items()
-        )
+        arrays = (bindparam(f"{name}_{key}", type_=Array(kind)) for key, kind in columns.items())
         typed = (column(key, kind) for key, kind in columns.items())
         unnested = func.unnest(*arrays).table_valued(*typed, name=name)
         self._postgres = unnested.render_derived(name=name)
@@ -54,6 +52,6 @@ def among(conn: Connection, column: ColumnElement[Any], values: Collection[Any])
     """Whether a column is one of many values, as one parameter: one statement whatever their
     number, which neither SQLAlchemy nor the database prepares again."""
     if conn.dialect.name == "postgresql":
-        return column == any_(bindparam(None, list(values), type_=postgresql.ARRAY(column.type)))
+        return column == any_(bindparam(None, list(values), type_=Array(column.type)))
     each = func.json_each(json.dumps(list(values))).table_valued("value")
     return column.in_(select(each.c.value))

@@ -5,8 +5,9 @@ the first index), then of each element its length (int32; -1 for null, without b
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Date,
+    Dialect,
     Double,
     Integer,
     LargeBinary,
     SmallInteger,
     Text,
+    TypeDecorator,
 )
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine, to_instance
 
 from greenhaul_cloud.store.postgres_copy import DTYPES, EPOCH_MS, sized
 from greenhaul_cloud.store.schema import Instant
@@ -58,8 +62,10 @@ def take_arrays(connection: "Connection[Any]") -> None:
 
 
 def array_data(column_type: TypeEngine[Any], values: Sequence[Any]) -> ArrayData:
-    """At least one value of a column, None for null; instants in ms, dates in ISO 8601."""
+    """Values of a column, None for null; instants in ms, dates in ISO 8601."""
     kind = type(column_type)
+    if not values:
+        return ArrayData(struct.pack(">3i", 0, 0, _OIDS[kind]))
     head = struct.pack(">5i", 1, 1, _OIDS[kind], len(values), 1)
     if kind not in DTYPES and kind is not Date:
         return ArrayData(head + b"".join(map(sized, values)))
@@ -67,6 +73,21 @@ def array_data(column_type: TypeEngine[Any], values: Sequence[Any]) -> ArrayData
         present = np.array([value is not None for value in values], np.bool_)
         return ArrayData(head + _cells(kind, [value or 0 for value in values], present))
     return ArrayData(head + _cells(kind, values, None))
+
+
+class Array(TypeDecorator[Sequence[Any]]):
+    """Values of a column's type as one parameter of a statement."""
+
+    impl = postgresql.ARRAY
+    cache_ok = True
+
+    def __init__(self, item_type: TypeEngine[Any] | type[TypeEngine[Any]]) -> None:
+        super().__init__(item_type)
+        self.item_type = to_instance(item_type)  # by this name SQLAlchemy tells arrays apart
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:  # noqa: ARG002
+        """All of them at once, not value by value."""
+        return partial(array_data, self.item_type)
 
 
 def _cells(
