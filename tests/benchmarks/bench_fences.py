@@ -33,9 +33,8 @@ from greenhaul_cloud.fences.corridor import corridor_area
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
 from greenhaul_cloud.fences.plane import metres_per_degree
-from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.fleet import fold_fleet
-from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.track import Fleet, Track
 from greenhaul_cloud.fold.windows import windows_of
 
 Float64s = NDArray[np.float64]

@@ -19,11 +19,10 @@ from tests.cloud.fold_cases import (
 from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
-from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.fleet import FleetVisits, fold_fleet
 from greenhaul_cloud.fold.fold import fold
 from greenhaul_cloud.fold.intervals import Visit
-from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.track import Fleet, Track
 from greenhaul_cloud.fold.windows import windows_of
 
 FLEETS, FLEETS_SOAK = 25, 2_000

@@ -16,9 +16,8 @@ from shapely import MultiPolygon, Polygon
 
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion, Settings
-from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.fleet import fold_fleet
-from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.track import Fleet, Track
 from greenhaul_cloud.fold.windows import windows_of
 
 pymeos = pytest.importorskip("pymeos", reason="PyMEOS is not installed: pip install pymeos")

@@ -8,10 +8,9 @@ from typing import Any
 from greenhaul_cloud.fences.feature import parse_feature
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Fence, FenceVersion
-from greenhaul_cloud.fold.courses import Fleet
 from greenhaul_cloud.fold.fleet import fold_fleet
 from greenhaul_cloud.fold.intervals import Visit
-from greenhaul_cloud.fold.track import Track
+from greenhaul_cloud.fold.track import Fleet, Track
 from greenhaul_cloud.fold.windows import windows_of
 from greenhaul_sim.truth import Truth
 from greenhaul_sim.truth_reports import Report, reports_of

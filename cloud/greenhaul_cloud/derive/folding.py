@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -11,11 +13,16 @@ from greenhaul_cloud.derive.inputs import FenceSet
 from greenhaul_cloud.derive.readings import HeldReadings, StoredReadings, load_tracks
 from greenhaul_cloud.derive.stored import Folds, has_older, load_all, load_folds
 from greenhaul_cloud.fences.model import ALWAYS_MS, NEVER_MS
-from greenhaul_cloud.fold.courses import Fleet
+from greenhaul_cloud.fold.laid import paths_of
+from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.quiet import touched_fences
 from greenhaul_cloud.fold.readings import REACH_MS, ReadingWindow
 from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
+from greenhaul_cloud.fold.track import Fleet, Track
 from greenhaul_protocols.times import TIME_MS_MAX
+
+# Readings surveyed at a time: their columns take some kilobytes each.
+SURVEYED = 50_000
 
 # Minutes before a change mostly have an anchor (`fold/readings.py`), a day nearly always.
 LOOK_BACK_MS = 86_400_000
@@ -96,15 +103,14 @@ def _refold_all(
 ) -> Iterator[Folded | Raised]:
     """Fold one by one, the tracks of those that are not too large at hand."""
     held = [case for case in cases if case.is_held]
+    not_held = [case for case in cases if not case.is_held]
     tracks = load_tracks(conn, [case.part_from(_low_ms(case) - REACH_MS) for case in held])
-    at_hand = {case.vehicle_id: track for case, track in zip(held, tracks, strict=True)}
-    for case in cases:
+    for case, path in chain(_surveyed(held, tracks, fences), ((c, None) for c in not_held)):
         readings: ReadingWindow = StoredReadings(conn, case.bounds)
-        if case.vehicle_id in at_hand:
-            from_ms = _low_ms(case) - REACH_MS
-            readings = HeldReadings(at_hand[case.vehicle_id], from_ms, readings)
+        if path is not None:
+            readings = HeldReadings(path.track, _low_ms(case) - REACH_MS, readings)
         try:
-            result = _refold(conn, case, readings, stored[case.vehicle_id], fences)
+            result = _refold(conn, case, readings, path, stored[case.vehicle_id], fences)
             yield _told(case, result, readings.first_from(case.as_of_ms + 1))
         except DBAPIError:
             raise  # the snapshot is gone, for all of them
@@ -112,8 +118,26 @@ def _refold_all(
             yield Raised(case, error)
 
 
+def _surveyed(
+    cases: Sequence[Case], tracks: Sequence[Track], fences: FenceSet
+) -> Iterator[tuple[Case, Path]]:
+    """Each with the path of its track, surveyed some at a time."""
+    ends = np.cumsum([len(track) for track in tracks])
+    at = 0
+    while at < len(cases):
+        done = int(ends[at - 1]) if at else 0
+        past = max(int(np.searchsorted(ends, done + SURVEYED, side="right")), at + 1)
+        yield from zip(cases[at:past], paths_of(tracks[at:past], fences.index), strict=True)
+        at = past
+
+
 def _refold(
-    conn: Connection, case: Case, readings: ReadingWindow, stored: Folds, fences: FenceSet
+    conn: Connection,
+    case: Case,
+    readings: ReadingWindow,
+    path: Path | None,
+    stored: Folds,
+    fences: FenceSet,
 ) -> VehicleRefold[int]:
     """Nearly always the last day of what stands is enough; all of it grows without end."""
 
@@ -127,6 +151,7 @@ def _refold(
             index=fences.index,
             why="refolded",
             frozen_before_ms=case.frozen_before_ms,
+            surveyed=path,
         )
 
     result = of(stored)

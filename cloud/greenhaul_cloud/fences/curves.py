@@ -5,7 +5,7 @@ line at an even speed, in place and in time: a truck that brakes for a turn is n
 nor half way at half time. Points are complex numbers, longitude + i·latitude in degrees.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,12 @@ class Curves:
             self.leaving[which], self.arriving[which],
             self.begin_rate[which], self.end_rate[which], self.pieces[which],
         )  # fmt: skip
+
+    def between(self, low: int, high: int) -> "Curves":
+        """The curves of the segments from `low` to before `high`, numbered from there on."""
+        first, past = np.searchsorted(self.segment, (low, high))
+        curves = self.take(np.arange(first, past))
+        return replace(curves, segment=curves.segment - low)
 
     def at(self, curve: Indices, part: Float64s) -> Complexes:
         """Points of some curves at parts of their durations."""

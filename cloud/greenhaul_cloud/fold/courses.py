@@ -4,8 +4,7 @@ The columns hold what `path.WindowPath` says of one track and one version, for a
 vehicle and version of which columns cannot tell everything are named *hard* instead.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,11 @@ from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import Settings
 from greenhaul_cloud.fences.survey import IN_NEAR, Cuts, class_of
 from greenhaul_cloud.fold.glimpses import glimpsed
+from greenhaul_cloud.fold.laid import Laid
 from greenhaul_cloud.fold.path import cut_instants_ms
-from greenhaul_cloud.fold.segments import GAP, PATH, STILL, Segments
+from greenhaul_cloud.fold.segments import GAP, PATH, STILL
 from greenhaul_cloud.fold.stays import Events
-from greenhaul_cloud.fold.track import Track
-from greenhaul_cloud.fold.way import Way
+from greenhaul_cloud.fold.track import Fleet
 
 Int64s = NDArray[np.int64]
 Uint8s = NDArray[np.uint8]
@@ -27,56 +26,6 @@ Indices = NDArray[np.intp]
 
 # What lies between the last reading of one vehicle and the first of the next.
 _BREAK = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Tracks laid end to end, those without readings left out.
-
-    Vehicle v has the readings `first[v]` to `first[v + 1] - 1`; `number[v]` is what the caller
-    knows it by.
-    """
-
-    track: Track
-    first: Indices
-    number: Indices
-
-    @classmethod
-    def of(cls, tracks: Sequence[Track]) -> "Fleet":
-        """A fleet of ordered tracks, each known by its place."""
-        sizes = np.array([len(track) for track in tracks], dtype=np.intp)
-        columns = (
-            np.concatenate([getattr(track, f.name) for track in (Track.empty(), *tracks)])
-            for f in fields(Track)
-        )
-        return cls._of_sizes(Track(*columns), sizes, np.arange(len(tracks)))
-
-    @classmethod
-    def _of_sizes(cls, track: Track, sizes: Indices, number: Indices) -> "Fleet":
-        is_present = sizes > 0
-        first = np.append(0, np.cumsum(sizes[is_present]))
-        return cls(track, first, number[is_present])
-
-    def __len__(self) -> int:
-        return len(self.number)
-
-    @property
-    def vehicle(self) -> Indices:
-        """(n,) the vehicle of each reading."""
-        vehicle: Indices = np.repeat(np.arange(len(self)), np.diff(self.first))
-        return vehicle
-
-    def until(self, as_of_ms: int) -> "Fleet":
-        """Readings at or before an instant."""
-        is_kept = self.track.device_time_ms <= as_of_ms
-        if is_kept.all():
-            return self
-        sizes = np.bincount(self.vehicle[is_kept], minlength=len(self))
-        return self._of_sizes(self.track.take(is_kept), sizes, self.number)
-
-    def track_of(self, vehicle: int) -> Track:
-        """The track of one vehicle."""
-        return self.track.take(slice(int(self.first[vehicle]), int(self.first[vehicle + 1])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +48,11 @@ class Courses:
         self._track = fleet.track
         self._size = len(fleet.track)
         self._vehicle = fleet.vehicle
-        self._segments = Segments(fleet.track)
         self._at = fleet.track.longitude_deg + 1j * fleet.track.latitude_deg
         self._is_break = np.zeros(max(self._size - 1, 0), bool)
         self._is_break[fleet.first[1:-1] - 1] = True
-        drawn = self._segments.drawn(index.settings) & ~self._is_break
-        self._way = Way(fleet.track, self._segments, index, drawn)
-        at = fleet.track.longitude_deg, fleet.track.latitude_deg
-        self._meetings = index.meet(*at, drawn, self._way.curves)
+        laid = Laid.of(fleet, index)
+        self._segments, self._way, self._meetings = laid.segments, laid.way, laid.meetings
         self._near = self._keys(*self._meetings.near)
         self._on_edge = self._keys(*self._meetings.on_edge)
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from greenhaul_cloud.fences.index import FenceIndex
 from greenhaul_cloud.fences.model import NEVER_MS, Settings
-from greenhaul_cloud.fold.courses import Course, Courses, Fleet
+from greenhaul_cloud.fold.courses import Course, Courses
 from greenhaul_cloud.fold.fold import presence_of
 from greenhaul_cloud.fold.intervals import Certainty, How, Visit
 from greenhaul_cloud.fold.path import Path
 from greenhaul_cloud.fold.stays import Stays, stays_of
+from greenhaul_cloud.fold.track import Fleet
 from greenhaul_cloud.fold.visits import visits_of
 from greenhaul_cloud.fold.windows import Window, begun, version_at
 

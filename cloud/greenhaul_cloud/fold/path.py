@@ -58,23 +58,36 @@ class Step:
 class Path:
     """A track, its segments, and a survey of both against an index; shared by all its fences."""
 
-    def __init__(self, track: Track, index: FenceIndex) -> None:
+    def __init__(
+        self,
+        track: Track,
+        index: FenceIndex,
+        surveyed: tuple[Segments, Way, Survey] | None = None,
+    ) -> None:
+        """surveyed: what is known of it, from a survey of many."""
         self.track = track
         self.index = index
-        self.segments = Segments(track)
+        self._way: Way | None = None
+        self._survey: Survey | None = None
+        if surveyed is None:
+            self.segments = Segments.of(track)
+        else:
+            self.segments, self._way, self._survey = surveyed
         self._kinds: dict[Settings, Uint8s] = {}
         self._windows: dict[int, WindowPath] = {}  # by identity; each keeps its window alive
 
     @cached_property
     def survey(self) -> Survey:
         """Classes of readings and cuts of segments, found once for all versions."""
+        if self._survey is not None:
+            return self._survey
         at = self.track.longitude_deg, self.track.latitude_deg
         return self.index.survey(*at, self._drawn, self.way.curves)
 
     @cached_property
     def way(self) -> Way:
         """Where the path is drawn along curves."""
-        return Way(self.track, self.segments, self.index, self._drawn)
+        return self._way or Way.of(self.track, self.segments, self.index, self._drawn)
 
     @cached_property
     def _drawn(self) -> NDArray[np.bool_]:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenhaul_cloud.fences.index import FenceIndex
-from greenhaul_cloud.fold.courses import Fleet
-from greenhaul_cloud.fold.segments import Segments
-from greenhaul_cloud.fold.way import Way
+from greenhaul_cloud.fold.laid import Laid
+from greenhaul_cloud.fold.track import Fleet
 
 Indices = NDArray[np.intp]
 
@@ -21,14 +20,11 @@ def touched_fences(fleet: Fleet, index: FenceIndex) -> dict[int, set[str]]:
     track, vehicle = fleet.track, fleet.vehicle
     if len(track) == 0 or not index.versions:
         return {}
-    segments = Segments(track)
-    drawn = segments.drawn(index.settings)
-    drawn[fleet.first[1:-1] - 1] = False  # from one vehicle's last reading to the next one's first
-    longitude, latitude = track.longitude_deg, track.latitude_deg
-    meetings = index.meet(longitude, latitude, drawn, Way(track, segments, index, drawn).curves)
+    laid = Laid.of(fleet, index)
+    meetings = laid.meetings
     # where a drawn path meets no edge, its first reading is on the side of all the others
-    asked = np.flatnonzero(np.append(True, ~drawn))
-    slot, point = index.held(longitude[asked], latitude[asked])
+    asked = np.flatnonzero(np.append(True, ~laid.drawn))
+    slot, point = index.held(track.longitude_deg[asked], track.latitude_deg[asked])
     pairs = np.concatenate(
         (
             np.stack((slot, asked[point])),

@@ -77,6 +77,7 @@ def refold(
     index: FenceIndex,
     why: str,
     frozen_before_ms: int = ALWAYS_MS,
+    surveyed: Path | None = None,
 ) -> VehicleRefold[K]:
     """Fold changes of one vehicle into what is stored.
 
@@ -88,7 +89,8 @@ def refold(
     `looked_back_ms` of the result may be left out. Readings later than `as_of_ms` do
     not exist yet: let it not be earlier than that of the last fold, and count a window border
     passed since then (`next_border_ms`) as a change at its instant. frozen_before_ms: older
-    readings have been deleted, and what they once said stands.
+    readings have been deleted, and what they once said stands. surveyed: a path of the
+    vehicle over the index, used where just its readings are needed.
     """
     resumptions = {
         fence_id: _resumption(begun(fences.get(fence_id, ()), as_of_ms), held, frozen_before_ms)
@@ -102,7 +104,7 @@ def refold(
     readings_read, looked_back_ms = 0, NEVER_MS
     for number, span in enumerate(spans):
         hood = Neighbourhood(readings, *span, as_of_ms)
-        path = Path(hood.track, index)
+        path = _path(hood, index, surveyed)
         # A fence the path keeps away from can only matter for what is stored of it.
         for fence_id in (path.touched_fences() - resumptions.keys()) & fences.keys():
             windows = begun(fences[fence_id], as_of_ms)
@@ -125,6 +127,12 @@ def refold(
                 results[fence_id] = result
         due_ms = min(due_ms, next_deadline_ms(visits, resumption.windows, as_of_ms))
     return VehicleRefold(results, readings_read + counted.readings_read, due_ms, looked_back_ms)
+
+
+def _path(hood: Neighbourhood, index: FenceIndex, surveyed: Path | None) -> Path:
+    if surveyed is not None and surveyed.track.is_like(hood.track):
+        return surveyed
+    return Path(hood.track, index)
 
 
 def _with_frozen(

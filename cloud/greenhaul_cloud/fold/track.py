@@ -1,5 +1,6 @@
-"""A vehicle's track as columns, in order of device time."""
+"""A vehicle's track as columns, in order of device time; many of them laid end to end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 Int64s = NDArray[np.int64]
 Float64s = NDArray[np.float64]
 Int8s = NDArray[np.int8]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,12 @@ class Track:
     def __len__(self) -> int:
         return len(self.device_time_ms)
 
+    def is_like(self, other: "Track") -> bool:
+        """Whether it is of the same readings."""
+        return np.array_equal(self.device_time_ms, other.device_time_ms) and np.array_equal(
+            self.digest, other.digest
+        )
+
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Track":
         """The chosen readings, in the order chosen."""
         return Track(*(getattr(self, f.name)[which] for f in fields(self)))
@@ -91,3 +99,53 @@ class Track:
         """Readings with from_ms ≤ device time < to_ms."""
         low, high = np.searchsorted(self.device_time_ms, (from_ms, to_ms))
         return self.take(slice(int(low), int(high)))
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Tracks laid end to end, those without readings left out.
+
+    Vehicle v has the readings `first[v]` to `first[v + 1] - 1`; `number[v]` is what the caller
+    knows it by.
+    """
+
+    track: Track
+    first: Indices
+    number: Indices
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track]) -> "Fleet":
+        """A fleet of ordered tracks, each known by its place."""
+        sizes = np.array([len(track) for track in tracks], dtype=np.intp)
+        columns = (
+            np.concatenate([getattr(track, f.name) for track in (Track.empty(), *tracks)])
+            for f in fields(Track)
+        )
+        return cls._of_sizes(Track(*columns), sizes, np.arange(len(tracks)))
+
+    @classmethod
+    def _of_sizes(cls, track: Track, sizes: Indices, number: Indices) -> "Fleet":
+        is_present = sizes > 0
+        first = np.append(0, np.cumsum(sizes[is_present]))
+        return cls(track, first, number[is_present])
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @property
+    def vehicle(self) -> Indices:
+        """(n,) the vehicle of each reading."""
+        vehicle: Indices = np.repeat(np.arange(len(self)), np.diff(self.first))
+        return vehicle
+
+    def until(self, as_of_ms: int) -> "Fleet":
+        """Readings at or before an instant."""
+        is_kept = self.track.device_time_ms <= as_of_ms
+        if is_kept.all():
+            return self
+        sizes = np.bincount(self.vehicle[is_kept], minlength=len(self))
+        return self._of_sizes(self.track.take(is_kept), sizes, self.number)
+
+    def track_of(self, vehicle: int) -> Track:
+        """The track of one vehicle."""
+        return self.track.take(slice(int(self.first[vehicle]), int(self.first[vehicle + 1])))

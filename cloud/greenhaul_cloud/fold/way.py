@@ -21,28 +21,26 @@ _STRAIGHT_OFF_M_S2, _CURVE_OFF_M_S2 = 0.1, 0.04
 
 
 class Way:
-    """A track's path as far as an index asks for it.
+    """A track's path as far as an index asks for it: (n,) places, (n - 1,) durations, curves."""
 
-    drawn: (n - 1,) along which segments there is a path. Curves far from all edges are left out.
-    """
+    def __init__(self, at: Complexes, duration_s: Float64s, curves: Curves) -> None:
+        self._at, self._duration_s, self.curves = at, duration_s, curves
 
-    def __init__(self, track: Track, segments: Segments, index: FenceIndex, drawn: Bools) -> None:
-        self._at = track.longitude_deg + 1j * track.latitude_deg
-        self._duration_s = segments.duration_ms / 1000
+    @classmethod
+    def of(cls, track: Track, segments: Segments, index: FenceIndex, drawn: Bools) -> "Way":
+        """drawn: (n - 1,) along which segments there is a path. Curves far from all edges are left
+        out."""
+        at = track.longitude_deg + 1j * track.latitude_deg
+        duration_s = segments.duration_ms / 1000
         asked = np.flatnonzero(drawn & np.isfinite(track.heading_deg[:-1] + track.heading_deg[1:]))
-        asked = asked[self._is_busy_around(asked, segments.length_m[asked], index)]
+        asked = asked[_is_busy_around(at, asked, segments.length_m[asked], index)]
         said = track.speed_kmh, track.heading_deg
-        self.curves: Curves = curves_of(self._at, self._duration_s, *said, asked)
+        return cls(at, duration_s, curves_of(at, duration_s, *said, asked))
 
-    def _is_busy_around(self, segment: Indices, length_m: Float64s, index: FenceIndex) -> Bools:
-        """Whether an edge may be near a curve: none leaves its chord's box by more than the chord
-        is long."""
-        begin, end = self._at[segment], self._at[segment + 1]
-        east_m, north_m = metres_per_degree(np.maximum(np.abs(begin.imag), np.abs(end.imag)))
-        margin = length_m / np.maximum(east_m, 1.0) + 1j * length_m / north_m
-        low = np.minimum(begin.real, end.real) + 1j * np.minimum(begin.imag, end.imag) - margin
-        high = np.maximum(begin.real, end.real) + 1j * np.maximum(begin.imag, end.imag) + margin
-        return index.is_busy(low, high - low)
+    def part(self, low: int, high: int) -> "Way":
+        """The way from one reading to before another."""
+        curves = self.curves.between(low, high - 1)
+        return Way(self._at[low:high], self._duration_s[low : high - 1], curves)
 
     def error_m(self, segment: Indices, is_straight: Bools) -> Float64s:
         """How far the path along some segments may be off; is_straight: drawn so in any case."""
@@ -73,3 +71,16 @@ class Way:
             return np.zeros(len(segment), np.intp), np.zeros(len(segment), bool)
         at = np.minimum(np.searchsorted(held, segment), len(held) - 1)
         return at, held[at] == segment
+
+
+def _is_busy_around(
+    at: Complexes, segment: Indices, length_m: Float64s, index: FenceIndex
+) -> Bools:
+    """Whether an edge may be near a curve: none leaves its chord's box by more than the chord is
+    long."""
+    begin, end = at[segment], at[segment + 1]
+    east_m, north_m = metres_per_degree(np.maximum(np.abs(begin.imag), np.abs(end.imag)))
+    margin = length_m / np.maximum(east_m, 1.0) + 1j * length_m / north_m
+    low = np.minimum(begin.real, end.real) + 1j * np.minimum(begin.imag, end.imag) - margin
+    high = np.maximum(begin.real, end.real) + 1j * np.maximum(begin.imag, end.imag) + margin
+    return index.is_busy(low, high - low)

@@ -54,7 +54,7 @@ class Known:
         if begin_ms is None or end_ms is None or end_ms > self.as_of_ms:
             return False
         track = self.load(begin_ms, end_ms + 1)
-        return not bool((Segments(track).kinds(settings) == GAP).any())
+        return not bool((Segments.of(track).kinds(settings) == GAP).any())
 
     def reach_back_ms(self, changes: Iterable[Interval]) -> int:
         """Where the reach of the first change begins; NEVER_MS without one."""

@@ -77,7 +77,7 @@ def _moves(track: Track) -> list[bool]:
     """Which readings cannot belong to a stop that began earlier."""
     is_fast = (track.speed_kmh > STILL_KMH_MAX) & (track.ignition != 0)
     has_advanced = np.zeros(len(track), bool)
-    gaps = Segments(track).kinds(Settings()) == GAP
+    gaps = Segments.of(track).kinds(Settings()) == GAP
     has_advanced[1:] = gaps & (track.odometer_km[1:] > track.odometer_km[:-1])
     moves: list[bool] = (is_fast | has_advanced).tolist()
     return moves
@@ -114,7 +114,7 @@ def _stop(track: Track, first: int, last: int) -> Stop:
 
 def _trip(track: Track, start: int, end: int, *, is_over: bool) -> Trip:
     part = track.take(slice(start, end + 1))
-    segments = Segments(part)
+    segments = Segments.of(part)
     speeds = part.speed_kmh[np.isfinite(part.speed_kmh)]
     driven_km = float(part.odometer_km[-1] - part.odometer_km[0])
     if not (np.isfinite(driven_km) and driven_km >= 0):
