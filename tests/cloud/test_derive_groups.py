@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select
 from tests.cloud import fold_cases
 
-from greenhaul_cloud.derive import cases, folding
+from greenhaul_cloud.derive import cases, folding, runner
 from greenhaul_cloud.derive.results import FoldWriter
 from greenhaul_cloud.derive.runner import Deriver, derive_once
 from greenhaul_cloud.fold.refold import refold
@@ -225,3 +225,32 @@ def test_a_fold_that_looks_back_farther_than_was_loaded_loads_the_rest(
         (left_at,) = conn.execute(select(visit.c.left_at)).scalars()
         assert left_at < START_MS + 160_000
         assert conn.execute(select(amendment)).all() == []
+
+
+def test_a_turn_folds_those_that_wait_longest_with_what_came_meanwhile(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "VEHICLES_MAX", 3)
+    prepare(kit, store)
+    deriver = Deriver(store)
+    while deriver.run(START_MS).has_more:
+        pass
+    say(kit, store, [one for number in range(VEHICLES) for one in by(kit, number, *STAY[:3])], 1)
+    first = deriver.run(AS_OF_MS)
+    assert (first.marked, first.folded, first.has_more) == (VEHICLES, 3, True)
+    say(kit, store, [one for number in range(VEHICLES) for one in by(kit, number, *STAY[3:])], 2)
+    folded = []
+    while True:
+        result = deriver.run(AS_OF_MS)
+        folded.append(result.folded)
+        if not result.has_more:
+            break
+    assert folded == [3, 2], "those that waited, each once"
+    with store.read() as conn:
+        left = conn.execute(select(visit.c.vehicle_id).where(visit.c.left_at.is_not(None)))
+        assert len(left.all()) == VEHICLES - 3
+        assert len(conn.execute(select(dirty)).all()) == 3
+    assert deriver.run(AS_OF_MS).folded == 3, "those that were folded before"
+    with store.read() as conn:
+        assert conn.execute(select(dirty)).all() == []
+        assert not conn.execute(select(visit).where(visit.c.left_at.is_(None))).all()

@@ -28,11 +28,10 @@ from greenhaul_protocols.times import to_datetime
 
 log = logging.getLogger(__name__)
 
-# Vehicles of one turn; the rest are taken in the next, so that new marks of sources come in.
-VEHICLES_MAX = 2_000
-# Vehicles claimed and folded together: few enough that others find some and that a stop is heard
-# soon, and enough that few groups are written: under load SQLite's one writer is long waited for.
-VEHICLES_CLAIMED = 500
+# Vehicles claimed and folded together, in one turn: few enough that others find some, that what is
+# marked meanwhile comes in and that a stop is heard soon; enough that few groups are written: under
+# load SQLite's one writer is long waited for.
+VEHICLES_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +83,25 @@ class Deriver:
         self._shelf = FenceShelf(calendar)
         # vehicles whose fold raised, by the revision it raised at: tried again when that grows
         self._set_aside: dict[str, int] = {}
+        # vehicles still to be folded of those that waited when it was last looked
+        self._waiting: list[_Mark] = []
         # since when the vehicle that has waited longest waits; None: nobody waits
         self.waiting_since_ms: int | None = None
 
     def run(self, now_ms: int, is_stopping: Callable[[], bool] = lambda: False) -> DeriveResult:
-        """One turn over the marked vehicles, cut short when stopping. Raises Unavailable."""
+        """Fold those that have waited longest, with all that was marked until now; cut short when
+        stopping. Raises Unavailable."""
         self._hand_over(now_ms)
-        with self._store.read() as conn:
-            marks = self._marks(conn, now_ms)
-        total = DeriveResult(marked=len(marks))
-        for at in range(0, len(marks), VEHICLES_CLAIMED):
-            self.waiting_since_ms = marks[at].since_ms
-            if total.folded + total.failed >= VEHICLES_MAX or is_stopping():
-                break
-            some = marks[at : at + VEHICLES_CLAIMED]
+        if not self._waiting:
+            with self._store.read() as conn:
+                self._waiting = self._marks(conn, now_ms)
+        total = DeriveResult(marked=len(self._waiting))
+        # some of them another process may have
+        while self._waiting and not (total.folded or total.failed or is_stopping()):
+            self.waiting_since_ms = self._waiting[0].since_ms
+            some, self._waiting = self._waiting[:VEHICLES_MAX], self._waiting[VEHICLES_MAX:]
             total = total.plus(self._fold_some(some, now_ms, is_stopping))
-        else:
-            self.waiting_since_ms = None
+        self.waiting_since_ms = self._waiting[0].since_ms if self._waiting else None
         return replace(total, set_aside=len(self._set_aside))
 
     def _hand_over(self, now_ms: int) -> None:

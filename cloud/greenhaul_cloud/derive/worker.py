@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # Marks may come from other processes (an API beside us), and deadlines by the clock alone.
 LOOK_EVERY_S = 1.0
+# Alone in a process it is never woken.
+LOOK_ALONE_EVERY_S = 0.2
 BACKOFF_S_MAX = 10.0
 # Beside an intake the fold rests after a turn as long as the turn took: the intake has its half of
 # the interpreter, and marks widen meanwhile, so that a vehicle that reports every second is folded
@@ -131,10 +133,11 @@ class DeriveWorker:
                 if result.changed:
                     self._on_changed()
                 backoff_s = LOOK_EVERY_S
-                took_s = 0.0 if self._is_alone else time.monotonic() - begun_s
-                self._stopping.wait(min(max(took_s, REST_S_MIN), REST_S_MAX))
+                if not self._is_alone:
+                    took_s = time.monotonic() - begun_s
+                    self._stopping.wait(min(max(took_s, REST_S_MIN), REST_S_MAX))
                 if not result.has_more:
-                    self._woken.wait(LOOK_EVERY_S)
+                    self._woken.wait(LOOK_ALONE_EVERY_S if self._is_alone else LOOK_EVERY_S)
             except Unavailable as error:
                 log.warning("event=store_unavailable error=%s", error)
                 backoff_s = self._back_off(backoff_s)
