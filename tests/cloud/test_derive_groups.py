@@ -11,8 +11,10 @@ from sqlalchemy import insert, select
 from tests.cloud import fold_cases
 
 from greenhaul_cloud.derive import cases, folding, runner
+from greenhaul_cloud.derive.inputs import FenceShelf
 from greenhaul_cloud.derive.results import FoldWriter
 from greenhaul_cloud.derive.runner import Deriver, derive_once
+from greenhaul_cloud.derive.writing import write_folds
 from greenhaul_cloud.fold.refold import refold
 from greenhaul_cloud.store import marks
 from greenhaul_cloud.store.bindings import bind
@@ -28,6 +30,7 @@ from greenhaul_cloud.store.tables import (
     visit,
 )
 from greenhaul_cloud.store.write import store_blocks
+from greenhaul_protocols.times import format_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +54,7 @@ def prepare(kit: Kit, store: Store, *, vehicles: int = VEHICLES) -> None:
         "properties": {
             "id": "square",
             "valid_from": LONG_AGO,
-            "rules": [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 40}],
+            "rules": [{"rule": "no_entry"}, {"rule": "speed_limit", "limit_kmh": 50.2}],
         },
     }
     with store.write() as conn:
@@ -75,7 +78,7 @@ def tours(kit: Kit, rng: random.Random) -> list[Any]:
                 north = place + rng.choice((0, 0.0001, 0.0002))
                 readings.append(
                     kit.position(source, time_ms, latitude_deg=north, longitude_deg=112.5005,
-                                 speed_kmh=rng.choice((0.0, 20.0, 50.0)))
+                                 speed_kmh=rng.choice((0.0, 20.0, 50.2, 60.3)), heading_deg=12.3)
                 )  # fmt: skip
     return readings
 
@@ -97,7 +100,7 @@ def findings(store: Store) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(("seed", "held"), [(1, 200_000), (2, 60), (3, 0)])
+@pytest.mark.parametrize(("seed", "held"), [(1, 200_000), (6, 60), (3, 0)])
 def test_each_of_a_group_is_folded_as_if_alone(
     kit: Kit, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, held: int
 ) -> None:
@@ -254,3 +257,99 @@ def test_a_turn_folds_those_that_wait_longest_with_what_came_meanwhile(
     with store.read() as conn:
         assert conn.execute(select(dirty)).all() == []
         assert not conn.execute(select(visit).where(visit.c.left_at.is_(None))).all()
+
+
+def test_vehicles_another_process_has_folded_meanwhile_are_not_folded_again(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "VEHICLES_MAX", 3)
+    prepare(kit, store)
+    derive_once(store, START_MS)
+    say(kit, store, [one for number in range(VEHICLES) for one in by(kit, number, *STAY)], 1)
+    ours = Deriver(store)
+    assert ours.run(AS_OF_MS).has_more
+    others = derive_once(store, AS_OF_MS + 1_000)
+    assert others.marked <= VEHICLES - 3
+    left = ours.run(AS_OF_MS + 5_000)
+    assert (left.folded, left.elsewhere, left.has_more) == (0, VEHICLES - 3, False)
+
+
+def test_a_stop_ends_a_group_of_long_folds_and_keeps_what_was_done(
+    kit: Kit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("VEHICLE_MAX", "UNCHANGED_MAX"):
+        monkeypatch.setattr(cases, limit, 0)
+    prepare(kit, store)
+    derive_once(store, START_MS)
+    say(kit, store, [one for number in range(VEHICLES) for one in by(kit, number, *STAY)], 1)
+    began: list[int] = []
+
+    def begin(*args: Any, **more: Any) -> Any:
+        began.append(1)
+        return refold(*args, **more)
+
+    monkeypatch.setattr(folding, "refold", begin)
+    stopped = Deriver(store).run(AS_OF_MS, lambda: len(began) >= 3)
+    assert (stopped.folded, stopped.has_more) == (3, True)
+    with store.read() as conn:
+        assert len(conn.execute(select(visit)).all()) == 3
+    assert Deriver(store).run(AS_OF_MS).folded == VEHICLES - 3
+
+
+def test_of_two_folds_of_one_snapshot_one_is_written_whatever_the_clock(
+    kit: Kit, store: Store
+) -> None:
+    """A claim lost without noticing, on a host whose clock is behind that of the last fold."""
+    prepare(kit, store, vehicles=1)
+    derive_once(store, AS_OF_MS)
+    say(kit, store, by(kit, 0, *STAY), 1)
+    behind_ms = AS_OF_MS - 60_000
+    with store.write() as conn:
+        marks.hand_over_sources(conn, behind_ms)
+    fences = FenceShelf().take
+    folds = []
+    for _ in range(2):
+        with store.read() as conn:
+            fence_set = fences(conn)
+            opened = cases.open_cases(conn, ["v0"], fence_set, behind_ms)
+            folds.append(list(folding.fold_cases(conn, opened, fence_set)))
+    for fold in folds:
+        assert all(isinstance(one, folding.Folded) for one in fold)
+        write_folds(store, fold, fence_set, behind_ms)  # type: ignore[arg-type]  # asserted
+    with store.read() as conn:
+        assert len(conn.execute(select(visit)).all()) == 1
+        assert len(conn.execute(select(violation)).all()) == 1
+
+
+def test_a_reading_that_does_not_lead_is_no_reason_to_see_nothing(kit: Kit, store: Store) -> None:
+    """A fence put later, between two readings of the source that leads and within one of its
+    segments; the last reading before is the lesser source's."""
+    prepare(kit, store, vehicles=1)
+    leads, lesser = (
+        [
+            kit.position(source, START_MS + 20_000 * n + after_ms, latitude_deg=33.5,
+                         longitude_deg=112.5 + 0.004 * (n + after_ms / 20_000), speed_kmh=67.0)
+            for n in range(20)
+        ]
+        for source, after_ms in (("gw/gnss", 0), ("808:0", 10_000))
+    )  # fmt: skip
+    say(kit, store, [*leads, *lesser], 1)
+    derive_once(store, START_MS + 200_000)
+    west, east = 112.5 + 0.004 * 4.88 - 0.0008, 112.5 + 0.004 * 4.88 + 0.0004
+    ring = [[west, 33.49], [east, 33.49], [east, 33.51], [west, 33.51], [west, 33.49]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {
+            "id": "thin",
+            "valid_from": format_time(START_MS + 95_000),
+            "confirm_s": 0,
+            "hysteresis_m": 0,
+            "rules": [{"rule": "no_entry"}],
+        },
+    }
+    with store.write() as conn:
+        put_fence(conn, feature, START_MS + 200_000, "test")
+    derive_once(store, START_MS + 200_001)
+    with store.read() as conn:
+        assert conn.execute(select(visit.c.fence_id)).scalars().all() == ["thin"]

@@ -102,6 +102,22 @@ def test_a_circle_among_others_is_met_all_around(radius_m: float) -> None:
     assert not missed
 
 
+def test_the_corner_of_a_fence_across_a_meridian_is_met() -> None:
+    """Where the ends of an edge differ in sign, sums of their parts are rounded beyond them."""
+    rng = np.random.default_rng(1)
+    for west, east in zip(
+        -rng.uniform(0.001, 0.02, 300), rng.uniform(0.001, 0.02, 300), strict=True
+    ):
+        ring = [[west, 51.5], [west, 51.51], [east, 51.51], [east, 51.5], [west, 51.5]]
+        area = {"type": "Polygon", "coordinates": [ring]}
+        properties = {"id": "f", "hysteresis_m": 0}
+        feature = {"type": "Feature", "geometry": area, "properties": properties}
+        index = FenceIndex([parse_feature(feature)])
+        longitude, latitude = west + np.array([-3e-4, 3e-4]), 51.5 + np.array([-3e-4, 1.5e-4])
+        _, _, after = index.survey(longitude, latitude, np.ones(1, bool)).cuts(0)
+        assert IN_FAR in after.tolist(), (west, east)
+
+
 def test_a_tangent_does_not_enter_a_circle() -> None:
     version = parse_feature(circle(100, confirm_s=0, hysteresis_m=0))
     beside = track([(0, -500, 100.01), (100, 500, 100.01)])

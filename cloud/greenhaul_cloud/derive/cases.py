@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from greenhaul_cloud.derive.frozen import clamped, frozen_before, since
 from greenhaul_cloud.derive.inputs import FenceSet, VehicleWindows, attributes_of_many
 from greenhaul_cloud.fold.readings import REACH_MS
-from greenhaul_cloud.fold.windows import Interval
+from greenhaul_cloud.fold.windows import Interval, joined
 from greenhaul_cloud.store.asking import among
 from greenhaul_cloud.store.fleet_tracks import Part, how_many, last_of, newest_of
 from greenhaul_cloud.store.tables import dirty, fold_state
@@ -36,6 +36,18 @@ class Mark:
     from_ms: int
     to_ms: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Up to when a vehicle was folded, and when time alone will change that; None: never."""
+
+    as_of_ms: int
+    due_ms: int | None
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether that time has come."""
+        return self.due_ms is not None and self.due_ms <= now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +90,21 @@ class Case:
 def open_cases(
     conn: Connection, vehicle_ids: Sequence[str], fences: FenceSet, now_ms: int
 ) -> list[Case]:
-    """Cases of those vehicles that nobody has folded up to now already."""
+    """Cases of those vehicles that have a mark, or for which it is time: others have been folded
+    since they were found."""
     marks = _marks_of(conn, vehicle_ids)
-    states = as_of_states(conn, vehicle_ids)
+    states = states_of(conn, vehicle_ids)
     sources = sources_of(conn, vehicle_ids)
     attributes = attributes_of_many(conn, vehicle_ids)
     frozen_before_ms = frozen_before(conn)
     cases = []
     for vehicle_id in vehicle_ids:
-        seen, last_as_of_ms = marks.get(vehicle_id, []), states.get(vehicle_id)
-        if not seen and last_as_of_ms is not None and last_as_of_ms >= now_ms:
+        seen, state = marks.get(vehicle_id, []), states.get(vehicle_id)
+        if not seen and state is not None and not state.is_due(now_ms):
             continue
-        # time does not go back for a fold, whatever the clock does
-        as_of_ms = max(now_ms, last_as_of_ms or now_ms)
+        last_as_of_ms = None if state is None else state.as_of_ms
+        # time goes on from fold to fold, whatever the clock does: so they tell each other apart
+        as_of_ms = now_ms if last_as_of_ms is None else max(now_ms, last_as_of_ms + 1)
         for mark in seen:
             if mark.from_ms < frozen_before_ms:
                 log.info("event=mark_clamped vehicle=%s from=%s kept_from=%s", vehicle_id,
@@ -126,11 +140,10 @@ def in_groups(cases: Sequence[Case]) -> Iterator[list[Case]]:
         yield group
 
 
-def as_of_states(conn: Connection, vehicle_ids: Sequence[str]) -> dict[str, int]:
-    """Up to when each vehicle was folded; one that never was is left out."""
-    query = select(fold_state.c.vehicle_id, fold_state.c.as_of)
-    rows = conn.execute(query.where(among(conn, fold_state.c.vehicle_id, vehicle_ids)))
-    return {row.vehicle_id: row.as_of for row in rows}
+def states_of(conn: Connection, vehicle_ids: Sequence[str]) -> dict[str, State]:
+    """How each vehicle was folded last; one that never was is left out."""
+    query = select(fold_state).where(among(conn, fold_state.c.vehicle_id, vehicle_ids))
+    return {row.vehicle_id: State(row.as_of, row.due_at) for row in conn.execute(query)}
 
 
 def _marks_of(conn: Connection, vehicle_ids: Sequence[str]) -> dict[str, list[Mark]]:
@@ -168,7 +181,11 @@ def _measured(conn: Connection, cases: Sequence[Case]) -> list[Case]:
     long = [n for n, seconds in enumerate(short) if seconds > UNCHANGED_MAX]
     parts = [cases[n].part_from(cases[n].first_ms) for n in long]
     readings = how_many(conn, parts, VEHICLE_MAX + 1)
-    spans = [(n, first_ms, last_ms + 1) for n in long for first_ms, last_ms in cases[n].changes]
+    spans = [
+        (n, *span)
+        for n in long
+        for span in joined((first_ms, last_ms + 1) for first_ms, last_ms in cases[n].changes)
+    ]
     parts = [Part(cases[n].bounds, max(low, TIME_MS_MIN), high) for n, low, high in spans]
     changed = dict.fromkeys(long, 0)
     for (n, _, _), count in zip(spans, how_many(conn, parts, VEHICLE_MAX + 1), strict=True):

@@ -21,7 +21,7 @@ from greenhaul_cloud.fold.refold import VehicleRefold, refold, wanting_fences
 from greenhaul_cloud.fold.track import Fleet, Track
 from greenhaul_protocols.times import TIME_MS_MAX
 
-# Readings surveyed at a time: their columns take some kilobytes each.
+# Readings surveyed at a time: their columns take half a kilobyte each.
 SURVEYED = 50_000
 
 # Minutes before a change mostly have an anchor (`fold/readings.py`), a day nearly always.
@@ -68,14 +68,16 @@ def _quiet_of(
     """Vehicles to which nothing can have happened, with how many readings say so: no stay was going
     on, and the truck keeps away from all that binds it."""
     asked = [case for case in cases if case.is_held and _was_away(case, stored[case.vehicle_id])]
-    tracks = load_tracks(conn, [case.part_from(_low_ms(case)) for case in asked])
-    touched = touched_fences(Fleet.of(tracks), fences.index)
+    tracks = load_tracks(conn, [case.part_from(_quiet_from_ms(case)) for case in asked])
     wanting = wanting_fences(fences.index)
     found = {}
-    for number, (case, track) in enumerate(zip(asked, tracks, strict=True)):
-        near = (touched.get(number, set()) | wanting) & case.windows.keys()
-        if not any(case.windows[fence_id] for fence_id in near):
-            found[case.vehicle_id] = len(track)
+    for chunk in _chunks(tracks):
+        touched = touched_fences(Fleet.of(tracks[chunk]), fences.index)
+        some = zip(asked[chunk], tracks[chunk], strict=True)
+        for number, (case, track) in enumerate(some):
+            near = (touched.get(number, set()) | wanting) & case.windows.keys()
+            if _begins_before(case, track) and not any(case.windows[key] for key in near):
+                found[case.vehicle_id] = len(track)
     return found
 
 
@@ -83,10 +85,21 @@ def _low_ms(case: Case) -> int:
     return ALWAYS_MS if case.before_ms is None else case.before_ms
 
 
+def _quiet_from_ms(case: Case) -> int:
+    """The last reading before the changes; where several sources are bound that may be one that
+    does not lead, and the one that does lies before it."""
+    return _low_ms(case) - (REACH_MS if len(case.bounds) > 1 else 0)
+
+
+def _begins_before(case: Case, track: Track) -> bool:
+    """Whether a reading before the changes is among those of the track, if there is one at all."""
+    return case.before_ms is None or bool((track.device_time_ms[:1] < case.first_ms).any())
+
+
 def _was_away(case: Case, stored: Folds) -> bool:
     """Whether no stay was going on at the last reading before the changes, or later: if the truck
     keeps away from there on, that reading is an anchor outside, and so are all that follow."""
-    from_ms = case.first_ms if case.before_ms is None else case.before_ms
+    from_ms = case.first_ms if case.before_ms is None else _quiet_from_ms(case)
     if from_ms < case.first_ms - LOOK_BACK_MS:
         return False  # what ended since then was not loaded
     for held in stored.values():
@@ -121,14 +134,19 @@ def _refold_all(
 def _surveyed(
     cases: Sequence[Case], tracks: Sequence[Track], fences: FenceSet
 ) -> Iterator[tuple[Case, Path]]:
-    """Each with the path of its track, surveyed some at a time."""
+    """Each with the path of its track."""
+    for chunk in _chunks(tracks):
+        yield from zip(cases[chunk], paths_of(tracks[chunk], fences.index), strict=True)
+
+
+def _chunks(tracks: Sequence[Track]) -> Iterator[slice]:
+    """As many tracks as are surveyed at a time, at least one."""
     ends = np.cumsum([len(track) for track in tracks])
-    at = 0
-    while at < len(cases):
-        done = int(ends[at - 1]) if at else 0
+    at = done = 0
+    while at < len(tracks):
         past = max(int(np.searchsorted(ends, done + SURVEYED, side="right")), at + 1)
-        yield from zip(cases[at:past], paths_of(tracks[at:past], fences.index), strict=True)
-        at = past
+        yield slice(at, past)
+        at, done = past, int(ends[past - 1])
 
 
 def _refold(

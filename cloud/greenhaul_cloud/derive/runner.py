@@ -7,6 +7,7 @@ between: a claim may be lost without noticing. The mark goes only if nothing wid
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 # marked meanwhile comes in and that a stop is heard soon; enough that few groups are written: under
 # load SQLite's one writer is long waited for.
 VEHICLES_MAX = 500
+# A group that takes longer is written as far as it is, the claims renewed: few do, of vehicles with
+# months to fold anew.
+GROUP_S_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class Deriver:
         waiting = {mark.vehicle_id: mark for mark in marks}
         while waiting and not is_stopping():
             try:
-                done, left = self._fold_group(waiting, now_ms)
+                done, left = self._fold_group(waiting, now_ms, is_stopping)
             except Unavailable:
                 raise
             except Exception as error:  # noqa: BLE001  # it is set aside, and logged
@@ -176,15 +180,20 @@ class Deriver:
         return total
 
     def _fold_group(
-        self, marks: Mapping[str, _Mark], now_ms: int
+        self, marks: Mapping[str, _Mark], now_ms: int, is_stopping: Callable[[], bool]
     ) -> tuple[DeriveResult, dict[str, _Mark]]:
         """Fold as many as can be held at a time; what was done, and who is left."""
+        begun_s = time.monotonic()
         with self._store.read() as conn:
             fences = self._shelf.take(conn)
             self._say_unknown_year(fences, now_ms)
             cases = open_cases(conn, list(marks), fences, now_ms)
             group = next(in_groups(cases), [])
-            folds = list(fold_cases(conn, group, fences))
+            folds = []
+            for fold in fold_cases(conn, group, fences):
+                folds.append(fold)
+                if is_stopping() or time.monotonic() - begun_s > GROUP_S_MAX:
+                    break
         told = [fold for fold in folds if isinstance(fold, Folded)]
         changed = write_folds(self._store, told, fences, now_ms) if told else 0
         done = DeriveResult(
@@ -200,9 +209,9 @@ class Deriver:
                 done = done.plus(self._set_apart(marks[vehicle_id], fold.error, now_ms))
             else:
                 self._set_aside.pop(vehicle_id, None)
-        grouped = {case.vehicle_id for case in group}
+        folded = {fold.case.vehicle_id for fold in folds}
         left = {case.vehicle_id: marks[case.vehicle_id] for case in cases}
-        return done, {key: mark for key, mark in left.items() if key not in grouped}
+        return done, {key: mark for key, mark in left.items() if key not in folded}
 
     def _set_apart(self, mark: _Mark, error: Exception, now_ms: int) -> DeriveResult:
         """Leave a vehicle out until something about it changes."""

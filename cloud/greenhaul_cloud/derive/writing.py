@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert
 
-from greenhaul_cloud.derive.cases import as_of_states
+from greenhaul_cloud.derive.cases import states_of
 from greenhaul_cloud.derive.folding import Folded
 from greenhaul_cloud.derive.inputs import FenceSet
 from greenhaul_cloud.derive.results import FoldWriter
@@ -33,10 +33,13 @@ def write_folds(store: Store, folds: Sequence[Folded], fences: FenceSet, now_ms:
     by_id = {fold.case.vehicle_id: fold for fold in folds}
     with store.write() as conn:
         locked = store.driver.lock_vehicles(conn, sorted(by_id))
-        states = as_of_states(conn, sorted(locked))
+        states = states_of(conn, sorted(locked))
+        as_of_ms = {vehicle_id: state.as_of_ms for vehicle_id, state in states.items()}
         # every writer takes vehicles in one order
         ours = [
-            by_id[key] for key in sorted(locked) if states.get(key) == by_id[key].case.last_as_of_ms
+            by_id[key]
+            for key in sorted(locked)
+            if as_of_ms.get(key) == by_id[key].case.last_as_of_ms
         ]
         news = [row for fold in ours for row in _write(conn, fold, fences, now_ms)]
         _STATES.run(conn, [(f.case.vehicle_id, f.case.as_of_ms, f.due_ms) for f in ours])

@@ -25,11 +25,12 @@ class Cells:
 
     def __init__(self, start: Float64s, end: Float64s, margin: Float64s) -> None:
         """start, end, margin: (m, 2) degrees, longitude first."""
-        self._origin = (np.minimum(start, end) - margin).min(axis=0, initial=180.0)
-        far = (np.maximum(start, end) + margin).max(axis=0, initial=-180.0)
         self._size = _CELL_DEG
         while True:
             edge, low, high = _boxes(start, end, margin, self._size)
+            # of the boxes themselves: one may begin a rounding before its edge does
+            self._origin = low.min(axis=0, initial=180.0)
+            far = high.max(axis=0, initial=-180.0)
             first, last = self._cell(low), self._cell(high)
             counts = np.prod(last - first + 1, axis=1)
             if counts.sum() <= _ENTRIES_MAX:

@@ -43,7 +43,7 @@ class Laid:
 
 def paths_of(tracks: Sequence[Track], index: FenceIndex) -> list[Path]:
     """A path for each track: surveyed together, for a survey costs a short track as much as
-    hundreds of readings."""
+    hundreds of readings. The same as each alone, but for roundings within curves."""
     laid = Laid.of(Fleet.of(tracks), index)
     fleet, met, cuts = laid.fleet, laid.meetings, laid.meetings.cuts
     borders = np.append(0, np.cumsum([len(track) for track in tracks]))

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
+    REAL,
     BigInteger,
     ColumnElement,
     Connection,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.types import TypeEngine
 
 from greenhaul_cloud.store.asking import Asked, among
 from greenhaul_cloud.store.leading import leading
@@ -31,8 +33,11 @@ from greenhaul_cloud.store.schema import Instant
 from greenhaul_cloud.store.statements import time_ms_of
 from greenhaul_cloud.store.tables import latest, position
 from greenhaul_cloud.store.tracks import Bound, is_on_track, span_of
+from greenhaul_protocols.catalogue import KIND_OF, Position
 
 Columns = list[NDArray[Any]]
+
+_SPECS = {spec.name: spec for spec in KIND_OF[Position].fields}
 
 # Rows turned into columns in one go: as Python objects one takes ten times as much.
 _ROWS_MAX = 20_000
@@ -91,7 +96,8 @@ def last_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
     found: list[int | None] = [None for _ in parts]
     for number, time_ms in conn.execute(_last_query(conn.dialect.name), _asked(conn, parts)):
         if time_ms is not None:
-            found[number] = max(int(time_ms), found[number] or int(time_ms))
+            known_ms = found[number]
+            found[number] = int(time_ms) if known_ms is None else max(int(time_ms), known_ms)
     return found
 
 
@@ -121,7 +127,7 @@ def _load(
     rows = [(number, *span) for number, span in enumerate(spans)]
     result = conn.execute(query, _ASKED.values(conn, rows))
     if conn.dialect.name == "postgresql":
-        columns = _unpacked(result.one())
+        columns = _unpacked(result.one(), fields)
     else:
         chunks = [_columns(some, len(fields)) for some in ([], *result.partitions(_ROWS_MAX))]
         columns = [np.concatenate(column) for column in zip(*chunks, strict=True)]
@@ -158,8 +164,8 @@ def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
     # rather read the whole table; the OFFSET keeps it from making a join of this
     span = select(*columns).where(is_asked).offset(literal_column("0")).lateral("span")
     rows = select(asked.c.n, *span.c).join(span, true()).subquery("rows")
-    return select(*map(_packed, rows.c[:_KEYS], repeat(BigInteger)),
-                  *map(_packed, rows.c[_KEYS:], repeat(Double)))  # fmt: skip
+    kinds = [BigInteger] * _KEYS + [_sent_as(field) for field in fields]
+    return select(*(_packed(column, kind) for column, kind in zip(rows.c, kinds, strict=True)))
 
 
 @lru_cache(maxsize=2)
@@ -182,21 +188,36 @@ def _count_query(dialect: str) -> Select[Any]:
     return select(asked.c.n, count.scalar_subquery()).select_from(asked)
 
 
-def _packed(column: ColumnElement[Any], kind: type[BigInteger | Double[Any]]) -> ColumnElement[Any]:
+def _sent_as(field: str) -> type[TypeEngine[Any]]:
+    """A narrow number is sent as it is: cast to a wide one it is another number."""
+    return REAL if type(position.c[field].type) is REAL else Double
+
+
+def _packed(column: ColumnElement[Any], kind: type[TypeEngine[Any]]) -> ColumnElement[Any]:
     """All values of a column in one, as PostgreSQL sends numbers: a row has no cost of its own."""
     value: ColumnElement[Any] = cast(column, kind)
     if kind is BigInteger:
         sent = func.int8send(value)
+    elif kind is REAL:
+        sent = func.float4send(func.coalesce(value, literal_column("'NaN'::float4")))
     else:
         sent = func.float8send(func.coalesce(value, literal_column("'NaN'::float8")))
     return func.string_agg(sent, literal_column("''::bytea"), type_=LargeBinary)
 
 
-def _unpacked(row: Sequence[bytes | None]) -> Columns:
+def _unpacked(row: Sequence[bytes | None], fields: Sequence[str]) -> Columns:
     """Columns as `_packed` them; null stands for no row at all."""
-    kinds = [">i8"] * _KEYS + [">f8"] * (len(row) - _KEYS)
-    columns = (np.frombuffer(data or b"", kind) for data, kind in zip(row, kinds, strict=True))
-    return [column.astype(column.dtype.newbyteorder("=")) for column in columns]
+    keys = [np.frombuffer(data or b"", ">i8").astype(np.int64) for data in row[:_KEYS]]
+    return [*keys, *map(_numbers, row[_KEYS:], fields)]
+
+
+def _numbers(data: bytes | None, field: str) -> NDArray[np.float64]:
+    if _sent_as(field) is not REAL:
+        return np.frombuffer(data or b"", ">f8").astype(np.float64)
+    # it keeps its steps, but not their decimals
+    per_unit = _SPECS[field].per_unit
+    values = np.frombuffer(data or b"", ">f4").astype(np.float64)
+    return np.rint(values * per_unit) / per_unit
 
 
 def _columns(rows: Sequence[Any], fields: int) -> Columns:
