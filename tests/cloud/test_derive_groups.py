@@ -353,3 +353,22 @@ def test_a_reading_that_does_not_lead_is_no_reason_to_see_nothing(kit: Kit, stor
     derive_once(store, START_MS + 200_001)
     with store.read() as conn:
         assert conn.execute(select(visit.c.fence_id)).scalars().all() == ["thin"]
+
+
+def test_readings_ahead_of_the_clock_are_neither_read_nor_forgotten(kit: Kit, store: Store) -> None:
+    prepare(kit, store, vehicles=2)
+    ahead_s = 30 * 86_400.0
+    stay_ahead = [(ahead_s + second, north) for second, north in STAY]
+    say(kit, store, by(kit, 0, *stay_ahead), 1)
+    say(kit, store, by(kit, 1, *((second, FAR) for second, _ in stay_ahead)), 2)
+    derive_once(store, START_MS)
+    for number in range(2):
+        say(kit, store, by(kit, number, (1.0, FAR), (2.0, FAR)), 3 + number)
+    assert derive_once(store, START_MS + 10_000).readings_read == 2 * 2
+    with store.read() as conn:
+        assert conn.execute(select(visit)).all() == []
+        due = conn.execute(select(fold_state.c.due_at)).scalars().all()
+        assert due == [START_MS + ahead_s * 1000] * 2
+    assert derive_once(store, START_MS + int(ahead_s * 1000) + 200_000).folded == 2
+    with store.read() as conn:
+        assert conn.execute(select(visit.c.vehicle_id)).scalars().all() == ["v0"]

@@ -11,7 +11,7 @@ from greenhaul_cloud.derive.inputs import FenceSet, VehicleWindows, attributes_o
 from greenhaul_cloud.fold.readings import REACH_MS
 from greenhaul_cloud.fold.windows import Interval, joined
 from greenhaul_cloud.store.asking import among
-from greenhaul_cloud.store.fleet_tracks import Part, how_many, last_of, newest_of
+from greenhaul_cloud.store.fleet_tracks import Part, first_of, how_many, last_of, newest_of
 from greenhaul_cloud.store.tables import dirty, fold_state
 from greenhaul_cloud.store.tracks import Bound, sources_of
 from greenhaul_protocols.times import TIME_MS_MAX, TIME_MS_MIN, format_time
@@ -55,9 +55,9 @@ class Case:
     """A vehicle to fold.
 
     changes: closed spans to fold anew, what time alone has uncovered among them. before_ms: its
-    last reading before them, if there is one. readings: how many are to be expected from the
-    changes on, of all sources; changed: how many of them in the changes. Of more than a vehicle's
-    share it is only known that they are more.
+    last reading before them, next_ms: the first after as_of, if there are such. readings: how many
+    are to be expected from the changes on, of all sources; changed: how many of them in the
+    changes. Of more than a vehicle's share it is only known that they are more.
     """
 
     vehicle_id: str
@@ -69,6 +69,7 @@ class Case:
     frozen_before_ms: int
     changes: Sequence[Interval]
     before_ms: int | None = None
+    next_ms: int | None = None
     readings: int = 0
     changed: int = 0
 
@@ -83,8 +84,8 @@ class Case:
         return self.readings <= min(VEHICLE_MAX, self.changed + UNCHANGED_MAX)
 
     def part_from(self, from_ms: int) -> Part:
-        """The vehicle's track from an instant on."""
-        return Part(self.bounds, max(from_ms, TIME_MS_MIN), TIME_MS_MAX)
+        """The vehicle's track from an instant on; what is later than as_of does not exist yet."""
+        return Part(self.bounds, max(from_ms, TIME_MS_MIN), self.as_of_ms + 1)
 
 
 def open_cases(
@@ -172,11 +173,12 @@ def _measured(conn: Connection, cases: Sequence[Case]) -> list[Case]:
     mark may begin before the first of them, and a truck may be silent for a night or send every
     half minute."""
     before = last_of(conn, [Part(case.bounds, TIME_MS_MIN, case.first_ms) for case in cases])
+    after = first_of(conn, [Part(case.bounds, case.as_of_ms + 1, TIME_MS_MAX) for case in cases])
     newest = newest_of(conn, sorted({one.source_id for case in cases for one in case.bounds}))
     short = [_seconds(case, newest) for case in cases]
     measured = [
-        replace(case, before_ms=before_ms, readings=seconds, changed=seconds)
-        for case, before_ms, seconds in zip(cases, before, short, strict=True)
+        replace(case, before_ms=before_ms, next_ms=next_ms, readings=seconds, changed=seconds)
+        for case, before_ms, next_ms, seconds in zip(cases, before, after, short, strict=True)
     ]
     long = [n for n, seconds in enumerate(short) if seconds > UNCHANGED_MAX]
     parts = [cases[n].part_from(cases[n].first_ms) for n in long]
@@ -199,4 +201,4 @@ def _seconds(case: Case, newest: Mapping[int, int]) -> int:
     """How long a track that is, of all sources: nearly as many readings at most."""
     low_ms = case.first_ms
     ends = (newest.get(bound.source_id, low_ms) for bound in case.bounds)
-    return sum(max(end_ms - low_ms + REACH_MS, 0) // 1000 for end_ms in ends)
+    return sum(max(min(end_ms, case.as_of_ms) - low_ms + REACH_MS, 0) // 1000 for end_ms in ends)

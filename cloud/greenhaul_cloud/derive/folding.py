@@ -55,8 +55,7 @@ def fold_cases(
     loud = []
     for case in cases:
         if case.vehicle_id in quiet:
-            # readings ahead of the clock keep away, too: none need be waited for
-            yield _told(case, VehicleRefold({}, quiet[case.vehicle_id]), None)
+            yield _told(case, VehicleRefold({}, quiet[case.vehicle_id]))
         else:
             loud.append(case)
     yield from _refold_all(conn, loud, stored, fences)
@@ -124,7 +123,7 @@ def _refold_all(
             readings = HeldReadings(path.track, _low_ms(case) - REACH_MS, readings)
         try:
             result = _refold(conn, case, readings, path, stored[case.vehicle_id], fences)
-            yield _told(case, result, readings.first_from(case.as_of_ms + 1))
+            yield _told(case, result)
         except DBAPIError:
             raise  # the snapshot is gone, for all of them
         except Exception as error:  # noqa: BLE001  # the caller sets it aside, and logs it
@@ -179,7 +178,7 @@ def _refold(
     return of(load_all(conn, case.vehicle_id))
 
 
-def _told(case: Case, result: VehicleRefold[int], next_reading_ms: int | None) -> Folded:
-    next_ms = NEVER_MS if next_reading_ms is None else next_reading_ms
+def _told(case: Case, result: VehicleRefold[int]) -> Folded:
+    next_ms = NEVER_MS if case.next_ms is None else case.next_ms
     due_ms = min(next_ms, result.due_ms, case.windows.next_border_ms(case.as_of_ms))
     return Folded(case, result, due_ms if due_ms <= TIME_MS_MAX else None)

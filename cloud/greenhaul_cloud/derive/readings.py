@@ -39,10 +39,11 @@ class StoredReadings:
 
 
 class HeldReadings:
-    """A track whose readings from an instant on are at hand; older ones are asked for."""
+    """A track whose readings from an instant on, up to that of a fold, are at hand; older ones are
+    asked for."""
 
     def __init__(self, held: Track, from_ms: int, older: ReadingWindow) -> None:
-        """held: every reading from `from_ms` on."""
+        """held: every reading from `from_ms` on, as if none were later than the fold."""
         self._held, self._from_ms, self._older = TrackWindow(held), from_ms, older
         self._has_all = from_ms <= TIME_MS_MIN
 

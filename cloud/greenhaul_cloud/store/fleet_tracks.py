@@ -91,14 +91,14 @@ def _of_leading(part: Part, tables: Sequence[Columns], fields: int) -> Columns:
     return [column[order] for column in columns]
 
 
+def first_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
+    """Of each part the device time of its first reading, be it one that does not lead."""
+    return [min(edges, default=None) for edges in _edges(conn, parts, "first")]
+
+
 def last_of(conn: Connection, parts: Sequence[Part]) -> list[int | None]:
-    """Of each part the device time of its last reading."""
-    found: list[int | None] = [None for _ in parts]
-    for number, time_ms in conn.execute(_last_query(conn.dialect.name), _asked(conn, parts)):
-        if time_ms is not None:
-            known_ms = found[number]
-            found[number] = int(time_ms) if known_ms is None else max(int(time_ms), known_ms)
-    return found
+    """Of each part the device time of its last reading, be it one that does not lead."""
+    return [max(edges, default=None) for edges in _edges(conn, parts, "last")]
 
 
 def how_many(conn: Connection, parts: Sequence[Part], at_most: int) -> list[int]:
@@ -138,6 +138,16 @@ def _load(
     return [[column[low:high] for column in columns] for low, high in pairwise(borders)]
 
 
+def _edges(conn: Connection, parts: Sequence[Part], edge: str) -> list[list[int]]:
+    """Of each part, by source, the device time of its first or last reading, if there is one."""
+    found: list[list[int]] = [[] for _ in parts]
+    query = _edge_query(conn.dialect.name, edge)
+    for number, time_ms in conn.execute(query, _asked(conn, parts)):
+        if time_ms is not None:
+            found[number].append(int(time_ms))
+    return found
+
+
 def _asked(conn: Connection, parts: Sequence[Part]) -> dict[str, Any]:
     return _ASKED.values(
         conn,
@@ -168,12 +178,13 @@ def _rows_query(dialect: str, fields: tuple[str, ...]) -> Select[Any]:
     return select(*(_packed(column, kind) for column, kind in zip(rows.c, kinds, strict=True)))
 
 
-@lru_cache(maxsize=2)
-def _last_query(dialect: str) -> Select[Any]:
+@lru_cache(maxsize=4)
+def _edge_query(dialect: str, edge: str) -> Select[Any]:
     asked = _ASKED.table(dialect)
     is_asked = is_on_track(asked.c.source, asked.c.low, asked.c.high)
-    last = select(func.max(position.c.device_time)).where(is_asked).scalar_subquery()
-    return select(asked.c.n, time_ms_of(dialect, last))
+    time = position.c.device_time
+    found = select(func.min(time) if edge == "first" else func.max(time)).where(is_asked)
+    return select(asked.c.n, time_ms_of(dialect, found.scalar_subquery()))
 
 
 @lru_cache(maxsize=2)
